@@ -1,0 +1,1 @@
+"""What each chapter built, importable. Generated from `chapters/` by `bow2gpt build`: edit there."""

@@ -1,0 +1,132 @@
+"""Percent sources to notebooks: the same source always gives the same bytes.
+
+But: nothing is executed here, and no notebook gets outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+from .paths import CourseError
+
+_KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+_HEADING = re.compile(r"#{1,6}\s+(.+)")
+_ID_LENGTH = 64  # of a cell, in the notebook format
+
+
+def read_percent(path: Path) -> NotebookNode:
+    """Read a percent source as a notebook with stable cell ids and no metadata but what its cells say.
+
+    Args:
+        path: a Python file whose cells begin with `# %%`.
+
+    Raises:
+        CourseError: if the file is empty, not UTF-8, or does not begin with a cell.
+    """
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CourseError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    if not source.strip():
+        raise CourseError(f"{path}: the file is empty: begin with a cell, `# %% [markdown]`")
+    if not source.startswith("# %%"):
+        raise CourseError(f"{path}: the first line is not a cell, `# %% [markdown]`: remove what stands before it")
+    notebook = jupytext.reads(source, "py:percent")
+    for cell in notebook.cells:
+        cell.metadata.pop("lines_to_next_cell", None)
+    set_metadata(notebook)
+    return notebook
+
+
+def set_metadata(notebook: NotebookNode) -> None:
+    """Replace the notebook's metadata and cell ids by those that only depend on what it says."""
+    notebook.metadata = nbformat.from_dict({"kernelspec": dict(_KERNEL), "language_info": {"name": "python"}})
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    count: Counter[str] = Counter()
+    heading = "start"
+    for cell in notebook.cells:
+        titles = headings(cell.source) if cell.cell_type == "markdown" else []
+        if titles:
+            heading = _slug(titles[0])
+        count[heading] += 1
+        cell.id = f"{heading}-{count[heading]}"
+        if titles:
+            heading = _slug(titles[-1])
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+
+
+def headings(markdown: str) -> list[str]:
+    """The headings of a Markdown text, in order; lines inside code fences are none."""
+    found, fenced = [], False
+    for line in markdown.splitlines():
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+        elif not fenced and (match := _HEADING.match(line)):
+            found.append(match[1].strip())
+    return found
+
+
+def dump(notebook: NotebookNode) -> bytes:
+    """The bytes of a notebook file: sorted keys, one trailing newline.
+
+    Raises:
+        CourseError: if it is not a valid notebook.
+    """
+    try:
+        nbformat.validate(notebook)
+    except nbformat.ValidationError as error:
+        raise CourseError(f"the notebook is not valid: {error.message}") from None
+    return (nbformat.writes(notebook).rstrip("\n") + "\n").encode()
+
+
+def read_notebook(path: Path) -> NotebookNode:
+    """Read a notebook that a person may have changed.
+
+    Raises:
+        CourseError: if the file is missing, not JSON or not a notebook.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+        data = json.loads(text)
+    except FileNotFoundError:
+        raise CourseError(f"{path.name}: the file is missing") from None
+    except OSError as error:
+        raise CourseError(f"{path.name}: the file cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CourseError(f"{path.name}: not a notebook: it is not UTF-8 text") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CourseError(f"{path.name}: not a notebook, or a damaged one: it is not valid JSON ({error})") from None
+    if not isinstance(data, dict) or "cells" not in data or data.get("nbformat") != 4:
+        raise CourseError(f"{path.name}: not a notebook of format 4: it has no cells")
+    try:
+        notebook = nbformat.v4.reads_json(text)  # joins lines, but does not judge
+        ids = {cell.get("id") for cell in notebook.cells}
+        if notebook.get("nbformat_minor", 0) < 5 or len(ids) < len(notebook.cells):  # some editors lose or copy ids
+            notebook.nbformat_minor = 5
+            for number, cell in enumerate(notebook.cells):
+                cell.id = f"cell-{number}"
+        nbformat.validate(notebook)
+    except (nbformat.ValidationError, AttributeError, KeyError, TypeError) as error:
+        reason = str(getattr(error, "message", error)).splitlines()[0]
+        raise CourseError(f"{path.name}: not a valid notebook: {reason[:200]}") from None
+    return notebook
+
+
+def fingerprint(notebook: NotebookNode) -> str:
+    """SHA-256 of what the cells say and of nbgrader's marks: running or saving a notebook does not change it."""
+    said = [[cell.cell_type, cell.source, cell.metadata.get("nbgrader")] for cell in notebook.cells]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _slug(heading: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+    return slug[: _ID_LENGTH - 5].rstrip("-") or "cell"

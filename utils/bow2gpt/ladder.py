@@ -1,0 +1,253 @@
+"""The ladder: every model of the book on one ruler and one set of probes, in one committed table and one figure.
+
+`measure` computes rows and stores them in `ladder.csv`; nothing in the table is typed by hand.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import lzma
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bow2gpt import corpus
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bow2gpt.ruler import LanguageModel
+
+FEATURES = ("phonetics", "morphology", "syntax", "semantics", "pragmatics")
+_COLUMNS = ("name", "chapter", "label", "bits_per_byte", *FEATURES, "parameters", "train_seconds", "tokens_per_second")
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How to make one model of the ladder.
+
+    Attributes:
+        chapter: number of the chapter that built it; 0 for a compressor, which is a reference line.
+        label: what the figure calls it.
+        build: trains the model on the training split.
+    """
+
+    chapter: int
+    label: str
+    build: Callable[[], LanguageModel] | None
+
+
+def _ngram(order: int, smoothing: str = "modified_kneser_ney", over_words: bool = False) -> Callable[[], LanguageModel]:
+    def build() -> LanguageModel:
+        from bow2gpt.chapters import counting_models
+
+        text = corpus.text("train")
+        tokenizer = counting_models.WordTokenizer.train(text) if over_words else None
+        return counting_models.NGramModel.fit(text, order, getattr(counting_models, smoothing), tokenizer)
+
+    return build
+
+
+#: A rung is one line here; its row is measured by `bow2gpt ladder --measure NAME`.
+RUNGS: dict[str, Rung] = {
+    "gzip": Rung(0, "gzip", None),
+    "xz-primed": Rung(0, "xz, primed", None),
+    "ppmd-primed": Rung(0, "PPMd of order 16, primed", None),
+    "bytes-2": Rung(2, "Markov chain of bytes, n = 2", _ngram(2, "witten_bell")),
+    "bytes-5": Rung(2, "Kneser-Ney, bytes, n = 5", _ngram(5)),
+    "bytes-7-witten-bell": Rung(2, "Witten-Bell, bytes, n = 7", _ngram(7, "witten_bell")),
+    "bytes-8": Rung(2, "Kneser-Ney, bytes, n = 8", _ngram(8)),
+    "words-1": Rung(2, "Bag of words, n = 1", _ngram(1, over_words=True)),
+    "words-3": Rung(2, "Kneser-Ney, words, n = 3", _ngram(3, over_words=True)),
+    "words-5": Rung(2, "Kneser-Ney, words, n = 5", _ngram(5, over_words=True)),
+}
+
+
+def measure_compressors(primer: str, text: str) -> dict[str, float]:
+    """Bits per byte of general compressors; primed ones are charged only for what the text adds to the primer.
+
+    Args:
+        primer: what the primed compressors read first.
+        text: the text to write down.
+
+    Returns:
+        Label -> bits per byte of the text.
+    """
+    import pyppmd
+
+    first, second = primer.encode(), text.encode()
+    extreme = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 24}]
+
+    def xz(data: bytes) -> int:
+        return len(lzma.compress(data, format=lzma.FORMAT_RAW, filters=extreme))
+
+    def ppmd(data: bytes) -> int:
+        return len(pyppmd.compress(data, max_order=16, mem_size=1 << 28, variant="I"))
+
+    bits = 8 / max(len(second), 1)
+    return {
+        RUNGS["gzip"].label: bits * len(gzip.compress(second, 9, mtime=0)),
+        RUNGS["xz-primed"].label: bits * (xz(first + second) - xz(first)),
+        RUNGS["ppmd-primed"].label: bits * (ppmd(first + second) - ppmd(first)),
+    }
+
+
+def measure(names: Sequence[str], report: Callable[[str], None] = print) -> None:
+    """Measure some rungs and store their rows; other rows stay as they are.
+
+    Args:
+        names: names of rungs, or "all".
+        report: receives a line after each rung.
+
+    Raises:
+        ValueError: on an unknown name.
+    """
+    if unknown := [name for name in names if name not in RUNGS and name != "all"]:
+        raise ValueError(f"there is no rung {unknown[0]!r}; known: {', '.join(RUNGS)}, or all")
+    chosen = list(RUNGS) if "all" in names else [name for name in RUNGS if name in names]
+    compressed = {}
+    if any(RUNGS[name].build is None for name in chosen):
+        compressed = measure_compressors(corpus.text("train"), corpus.text("test"))
+    for name in chosen:
+        rung = RUNGS[name]
+        row = {"name": name, "chapter": rung.chapter, "label": rung.label}
+        row |= _measure_model(rung.build) if rung.build else {"bits_per_byte": f"{compressed[rung.label]:.3f}"}
+        stored = {old["name"]: old for old in rows()} | {name: row}
+        _store([stored[key] for key in RUNGS if key in stored])
+        report(f"{name}: {row['bits_per_byte']} bits per byte")
+
+
+def _measure_model(build: Callable[[], LanguageModel]) -> dict[str, str]:
+    from bow2gpt import probes, ruler
+
+    started = time.perf_counter()
+    model = build()
+    trained = time.perf_counter()
+    model.generate(200, context="\n\n", seed=0)
+    generated = time.perf_counter()
+    row = {
+        "bits_per_byte": f"{ruler.bits_per_byte(model, corpus.text('test')):.3f}",
+        "parameters": str(model.num_parameters),
+        "train_seconds": f"{trained - started:.1f}",
+        "tokens_per_second": f"{200 / (generated - trained):.0f}",
+    }
+    return row | {s.feature: f"{s.accuracy:.3f}" for s in probes.score(model) if s.phenomenon is None}
+
+
+def rows() -> list[dict[str, str]]:
+    """The rows of the committed table, in the order of `RUNGS`, every value as text."""
+    path = _path()
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def table() -> str:
+    """The ladder as text, one rung a line."""
+    features = [feature for feature in FEATURES if any(row.get(feature) for row in rows())]
+    head = ["rung", "bits/byte", *features, "parameters", "training", "tokens/s"]
+    lines = [head]
+    for row in sorted(rows(), key=lambda row: -float(row["bits_per_byte"])):
+        accuracies = [f"{float(row[feature]):.0%}" if row[feature] else "" for feature in features]
+        parameters = f"{int(row['parameters']):,}" if row["parameters"] else ""
+        seconds = f"{row['train_seconds']} s" if row["train_seconds"] else ""
+        lines.append([row["label"], row["bits_per_byte"], *accuracies, parameters, seconds, row["tokens_per_second"]])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    first, *others = widths
+    aligned = (
+        [line[0].ljust(first), *(cell.rjust(width) for cell, width in zip(line[1:], others, strict=True))]
+        for line in lines
+    )
+    return "\n".join("  ".join(cells).rstrip() for cells in aligned)
+
+
+def describe() -> str:
+    """What the figure shows, in words."""
+    models = sorted((row for row in rows() if row["chapter"] != "0"), key=lambda row: float(row["bits_per_byte"]))
+    best, worst = models[0], models[-1]
+    return (
+        f"The ladder: {len(models)} models by bits per byte of the test text, from {worst['label']} at "
+        f"{worst['bits_per_byte']} down to {best['label']} at {best['bits_per_byte']}; compressors are reference lines."
+    )
+
+
+def figure() -> Figure:
+    """The ladder as a figure: bits per byte of each rung, and compressors as reference lines."""
+    import matplotlib.pyplot as plt
+
+    from bow2gpt import figures
+
+    measured = sorted(rows(), key=lambda row: -float(row["bits_per_byte"]))
+    models = [row for row in measured if row["chapter"] != "0"]
+    compressors = [row for row in measured if row["chapter"] == "0"]
+    features = [feature for feature in FEATURES if any(row[feature] for row in models)]
+    fig, (bits, judged) = plt.subplots(1, 2, sharey=True, figsize=(9, 1.4 + 0.42 * len(models)), width_ratios=(3, 1.2))
+    places = range(len(models))
+    values = [float(row["bits_per_byte"]) for row in models]
+    bits.barh(places, values, height=0.58, color=figures.COLOURS[0])
+    for place, value in zip(places, values, strict=True):
+        bits.text(value + 0.03, place, f"{value:.3f}", va="center", fontsize=9)
+    for row, style in zip(compressors, ("-", "--", ":"), strict=False):
+        value = float(row["bits_per_byte"])
+        bits.axvline(value, color="0.45", linewidth=1.1, linestyle=style, marker="", zorder=0)
+        short = row["label"].replace(",", " ").split()[0]
+        bits.text(value, -0.95, f"{short} {value:.2f}", ha="center", fontsize=8, color="0.3")
+    bits.set_yticks(places, [row["label"] for row in models])
+    bits.set(xlabel="bits per byte of unseen text (less is better)", xlim=(0, max(values) * 1.12))
+    bits.set_ylim(len(models) - 0.4, -1.3)
+    bits.set_title("How well does each model predict?", fontsize=10)
+    for feature, marker in zip(features, "osD^v", strict=False):
+        known = [(float(row[feature]), place) for row, place in zip(models, places, strict=True) if row[feature]]
+        judged.plot(*zip(*known, strict=True), marker=marker, linestyle="none", label=feature)
+    judged.axvline(0.5, color="0.45", linewidth=1, linestyle="--", marker="")
+    judged.set(xlabel="probes judged rightly", xlim=(0.4, 1))
+    judged.set_title("And its grammar?", fontsize=10)
+    judged.legend(fontsize=8, loc="lower right")
+    fig.supylabel("model", fontsize=10)
+    for axes in (bits, judged):
+        axes.grid(axis="y", visible=False)
+    return fig
+
+
+def draw() -> Path:
+    """Draw the figure that the README shows, `book/ladder.svg` in the clone; returns its path.
+
+    Raises:
+        FileNotFoundError: outside a clone of the book.
+    """
+    import matplotlib.pyplot as plt
+
+    target = Path(__file__).resolve().parents[2] / "book" / "ladder.svg"
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent}; draw the ladder inside a clone of the book")
+    fig = figure()
+    partial = target.with_suffix(".partial.svg")
+    fig.savefig(partial, metadata={"Date": None, "Description": fingerprint()})
+    plt.close(fig)
+    os.replace(partial, target)
+    return target
+
+
+def fingerprint() -> str:
+    """Names the state of the table in the figure drawn from it."""
+    return "ladder.csv " + hashlib.sha256(_path().read_bytes()).hexdigest()
+
+
+def _path() -> Path:
+    return Path(str(resources.files("bow2gpt") / "ladder.csv"))
+
+
+def _store(found: Sequence[dict[str, str]]) -> None:
+    partial = _path().with_suffix(".partial")
+    with open(partial, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(found)
+    os.replace(partial, _path())
