@@ -916,7 +916,7 @@ def add_k(k: float = 1.0) -> Smoothing:
 
 
 def jelinek_mercer(weight: float = 0.7) -> Smoothing:
-    """Mix each order with the one below by a fixed weight (Jelinek and Mercer, 1980); weight 1 is maximum likelihood."""
+    """Mix each order with the one below by a fixed weight (Jelinek and Mercer, 1980); 1 is maximum likelihood."""
 
     def smooth(table: NGramTable, highest: bool) -> tuple[np.ndarray, np.ndarray]:
         totals = _context_sums(table.counts, table)

@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+
 from bow2gpt import corpus, probes
 
 FEATURES_WITH_PAIRS = ("morphology", "syntax")

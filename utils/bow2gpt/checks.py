@@ -135,14 +135,19 @@ def hidden(
         arguments = inputs(np.random.default_rng([seed, case]))
         expected = reference(*copy.deepcopy(arguments))
         given = copy.deepcopy(arguments)
+        shown = f"\n  for the input: {', '.join(show(argument) for argument in arguments)}"
         try:
             got = eval(call, namespace)(*given)
+        except (CheckFailed, NotImplementedError):
+            raise
+        except Exception as error:
+            raise CheckFailed(f"{title}: your code raised {type(error).__name__}: {error}{shown}") from error
+        try:
             compare(got, expected, hint)
             for position, (before, after) in enumerate(zip(arguments, given, strict=True), start=1):
                 unchanged(before, after, f"its argument {position}")
         except CheckFailed as failure:
-            shown = ", ".join(show(argument) for argument in arguments)
-            raise CheckFailed(f"{title}: {failure}\n  for the input: {shown}") from None
+            raise CheckFailed(f"{title}: {failure}{shown}") from None
 
 
 def show(value: Any) -> str:

@@ -193,15 +193,16 @@ def figure() -> Figure:
     values = [float(row["bits_per_byte"]) for row in models]
     bits.barh(places, values, height=0.58, color=figures.COLOURS[0])
     for place, value in zip(places, values, strict=True):
-        bits.text(value + 0.03, place, f"{value:.3f}", va="center", fontsize=9)
-    for row, style in zip(compressors, ("-", "--", ":"), strict=False):
+        bits.text(value - 0.04, place, f"{value:.3f}", va="center", ha="right", fontsize=9, color="white")
+    for number, (row, style) in enumerate(zip(compressors, ("-", "--", ":"), strict=False)):
         value = float(row["bits_per_byte"])
         bits.axvline(value, color="0.45", linewidth=1.1, linestyle=style, marker="", zorder=0)
-        short = row["label"].replace(",", " ").split()[0]
-        bits.text(value, -0.95, f"{short} {value:.2f}", ha="center", fontsize=8, color="0.3")
+        height = -1.45 + 0.4 * (number % 2)  # neighbours at two heights, so that they do not overlap
+        label = f"{row['label'].split()[0].strip(',')} {value:.2f}"
+        bits.text(value + 0.03, height, label, fontsize=8, color="0.3", backgroundcolor="white")
     bits.set_yticks(places, [row["label"] for row in models])
     bits.set(xlabel="bits per byte of unseen text (less is better)", xlim=(0, max(values) * 1.12))
-    bits.set_ylim(len(models) - 0.4, -1.3)
+    bits.set_ylim(len(models) - 0.4, -1.9)
     bits.set_title("How well does each model predict?", fontsize=10)
     for feature, marker in zip(features, "osD^v", strict=False):
         known = [(float(row[feature]), place) for row, place in zip(models, places, strict=True) if row[feature]]
@@ -209,7 +210,7 @@ def figure() -> Figure:
     judged.axvline(0.5, color="0.45", linewidth=1, linestyle="--", marker="")
     judged.set(xlabel="probes judged rightly", xlim=(0.4, 1))
     judged.set_title("And its grammar?", fontsize=10)
-    judged.legend(fontsize=8, loc="lower right")
+    judged.legend(fontsize=8, loc="upper left", borderaxespad=0)
     fig.supylabel("model", fontsize=10)
     for axes in (bits, judged):
         axes.grid(axis="y", visible=False)

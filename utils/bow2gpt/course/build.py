@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +27,7 @@ def build(root: Path) -> dict[Path, bytes]:
 
     Returns:
         Contents by path relative to the root: chapter notebooks, chapter modules, nbgrader's source notebooks
-        (not for git) and exercises.
+        (not for git), exercises, and the README with its badges.
 
     Raises:
         CourseError: naming the source and the cell, if one is not as it should be.
@@ -48,7 +50,37 @@ def build(root: Path) -> dict[Path, bytes]:
         add(exercise_path(exercise_id), build_release(root, exercise))
         for path in exercise.data_files:
             add(Path("exercises", exercise_id, path.relative_to(exercise.source.parent)), path.read_bytes())
+    if (root / "README.md").is_file():
+        add(Path("README.md"), with_badges(root).encode())
     return files
+
+
+def with_badges(root: Path) -> str:
+    """The README with its launch badges made anew from the one place that names the repository.
+
+    Raises:
+        CourseError: if pyproject.toml has no GitHub address, or the README no place for the badges.
+    """
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    repository = project.get("urls", {}).get("Repository", "")
+    match = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", repository)
+    if not match:
+        raise CourseError(f"pyproject.toml: got the Repository {repository!r}, expected https://github.com/OWNER/NAME")
+    start = "chapters/00_start_here.ipynb"
+    targets = {
+        "Binder": f"https://mybinder.org/v2/gh/{match[1]}/main?urlpath=lab/tree/{start}",
+        "Colab": f"https://colab.research.google.com/github/{match[1]}/blob/main/{start}",
+        "Codespaces": f"https://codespaces.new/{match[1]}",
+    }
+    badges = " ".join(
+        f"[![Open in {name}](https://img.shields.io/badge/open_in-{name}-0b3c5d)]({url})"
+        for name, url in targets.items()
+    )
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    place = re.compile(r"(<!-- badges:[^\n]*-->\n)(.*?)(<!-- /badges -->)", re.DOTALL)
+    if not place.search(readme):
+        raise CourseError("README.md has no place for the badges: add <!-- badges: ... --> and <!-- /badges -->")
+    return place.sub(lambda found: f"{found[1]}{badges}\n{found[3]}", readme)
 
 
 def chapters(root: Path) -> list[Path]:

