@@ -42,7 +42,7 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 	  { rm -rf $(VENV); echo "Python has no venv module here; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
-	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3 (From Bag of Words to GPT)"
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3
 	touch $@
 
 $(VENV)/.test: $(VENV)/.lab

@@ -5,12 +5,17 @@
 #
 # ## Where we are
 #
-# A language model answers one question: how probable is this text? Before anything is learned, the honest answer is that all bytes are alike: eight bits for each.
-# This chapter gets from 8 bits to about 1.4 by doing nothing but counting. No gradients, no parameters to tune, nothing that would have surprised a clerk of 1913.
+# A language model answers one question: how probable is this text? The ruler of this book turns the answer into bits: a text of probability $P$
+# costs $-\log_2 P$ bits, divided by its length in bytes. Before anything is learned all 256 bytes are alike, each has probability 1/256, and the
+# cost is $-\log_2 (1/256) = 8$ bits per byte. This chapter gets from 8 to about 1.3 by doing nothing but counting. No gradients, no network, nothing
+# that would have surprised a clerk of 1913.
 #
-# We count in three ways. *Bags* count words and forget their order: good for telling what a text is about. *Chains* count what follows what: now we can predict. *N-gram models*
-# count longer and longer stretches, and spend most of their cleverness on what was never counted at all. At the end each of them gets a rung on the ladder that the rest of the book climbs,
-# and you will know why a neural network has to work hard to beat them.
+# You count in three ways. *Bags* count words and forget their order: good for telling what a text is about. *Chains* count what follows what: now
+# you can predict. *N-gram models* count longer and longer stretches, and spend most of their cleverness on what was never counted at all. At the end
+# each of them gets a rung on the *ladder*, the table that the rest of the book climbs, and you will know why a neural network has to work hard to
+# beat them.
+#
+# The first cell loads the book's tools: `corpus` holds the texts, `ruler` measures bits per byte, `probes` and `ladder` wait until the end.
 
 # %%
 import time
@@ -23,8 +28,9 @@ from bow2gpt import claims, corpus, figures, ladder, probes, ruler
 # %% [markdown]
 # ## The idea by hand
 #
-# The podcast this book grew from starts with three sentences: *you just count words*, *I like Star Wars* and *do you like Star Wars?* Cut each at its spaces, forget the order, and what
-# is left is a *bag of words*: which words, and how many of each. Before you run the cell, guess which words of the three bags together will have a 2.
+# The podcast this book grew from, called *the source* from here on, starts with three sentences: *you just count words*, *I like Star Wars* and *do
+# you like Star Wars?* Cut each at its spaces, forget the order, and what is left is a *bag of words*: which words, and how many of each. Before you
+# run the cell, guess which words of the three bags together will have a 2.
 
 # %%
 from collections import Counter
@@ -34,11 +40,11 @@ bags = [Counter(sentence.split()) for sentence in sentences]
 sum(bags, Counter()).most_common()
 
 # %% [markdown]
-# Four words occur twice: *you*, *like*, *star* and *wars*. Order, grammar and question mark are gone, and still you can tell that two of the sentences share a subject. That is
-# the bet of the first model: *what* is said often gives away the topic, even with *how* thrown away.
+# Four words occur twice: *you*, *like*, *star* and *wars*. Order, grammar and question mark are gone, and still you can tell that two of the
+# sentences share a subject. That is the bet of the first model: *what* is said often gives away the topic, even with *how* thrown away.
 #
-# Nothing in it is about words. The podcast counts exercises in the gym and goals in football the same way. Here is a training log as a bag; what does it tell you about the
-# person who keeps it?
+# Nothing in it is about words. The source counts exercises in the gym and goals in football the same way. Here is a training log as a bag; what does
+# it tell you about the person who keeps it?
 
 # %%
 training_log = ["squat", "curl", "curl", "press", "curl", "press", "curl", "curl", "row", "curl", "press"]
@@ -49,8 +55,9 @@ Counter(training_log).most_common()
 #
 # ## Build it: bags
 #
-# Two decisions come before counting. *What is a word?* Here: a run of letters, lower-cased, apostrophes inside kept, so that *don't* stays whole and *1862* is dropped. *Which words count?*
-# A *vocabulary* fixes the columns; to keep it free of typing errors and names, a word must occur in a few documents before it gets a column.
+# Two decisions come before counting. *What is a word?* Here: a run of letters, lower-cased, apostrophes inside kept, so that *don't* stays whole and
+# *1862* is dropped. *Which words count?* A *vocabulary* fixes the columns; to keep it free of typing errors and names, a word must occur in a few
+# documents before it gets a column. A *document* is whatever you put into one bag: a sentence here, a whole speech below.
 
 # %% tags=["export"]
 import re
@@ -72,8 +79,11 @@ def build_vocabulary(documents: Iterable[Sequence[str]], min_documents: int = 1)
 
 
 # %% [markdown]
-# To compare bags, lay them side by side as the rows of a matrix, one column for each word of the vocabulary (Salton, Wong and Yang, 1975). Row $d$, column $w$ holds
-# $c(d, w)$, how often word $w$ occurs in document $d$. The inner loop is the whole cost: one dictionary look-up for each word of the corpus, then one `np.bincount` for each document.
+# To compare bags, lay them side by side as the rows of a matrix, one column for each word of the vocabulary (Salton, Wong and Yang, 1975). Row $d$,
+# column $w$ holds $c(d, w)$, how often word $w$ occurs in document $d$. The inner loop is the whole cost: one dictionary look-up for each word of
+# the corpus, then one `np.bincount` for each document, which counts how often each column number was seen.
+#
+# Try it on the three sentences first; the list it prints names the columns.
 
 # %% tags=["export"]
 def document_term_matrix(documents: Iterable[Sequence[str]], vocabulary: Sequence[str]) -> np.ndarray:
@@ -106,13 +116,13 @@ print(small_vocabulary)
 document_term_matrix(tokenized, small_vocabulary)
 
 # %% [markdown]
-# Read the columns instead of the rows. Those of *star* and *wars* are equal, so no model that sees only this matrix can ever tell the two words apart. Keep that in mind: it is the first thing
-# n-grams will be able to do and bags are not.
+# Read the columns instead of the rows. Those of *star* and *wars* are equal, so no model that sees only this matrix can ever tell the two words
+# apart. Keep that in mind: it is the first thing n-grams will be able to do and bags are not.
 #
 # ## On real text: bags of presidents
 #
-# The corpus of this book is 236 years of State of the Union addresses: 237 of them, two million words. The president reports, once a year, on peace and war, money and roads.
-# One bag each makes a matrix of 237 rows.
+# The corpus of this book is 236 years of State of the Union addresses, 1790 to 2026: 237 of them, two million words. Once a year, the president
+# reports on peace and war, money and roads. One bag each makes a matrix of 237 rows.
 
 # %%
 addresses = corpus.addresses()
@@ -124,9 +134,10 @@ print(f"{counts.shape[0]} documents, {counts.shape[1]:,} columns, {counts.sum():
 print(f"{(counts == 0).mean():.0%} of the matrix is zero")
 
 # %% [markdown]
-# Five cells in six are empty: most words are not used by most presidents. Now the simplest question a bag can answer. How often does a president say *war*, and is it when there is one?
-# The grey bands are the years in which the United States was at war, from `corpus.WARS`, which names a source for each date. (The long campaigns against the Indian nations
-# and the small interventions are left out; with them hardly a white year would remain. That is a choice, and you may disagree with it.)
+# About five cells in six are empty: most words are not used by most presidents. Now the simplest question a bag can answer. How often does a
+# president say *war*, and is it when there is one? The addresses differ in length, so the rate is per thousand words, not a count. The grey bands
+# are the years in which the United States was at war, from `corpus.WARS`, which names a source for each date. (The long campaigns against the Indian
+# nations and the small interventions are left out; with them hardly a white year would remain. That is a choice, and you may disagree with it.)
 
 # %%
 war_years = corpus.war_years()
@@ -144,8 +155,9 @@ figures.show(
 
 
 # %% [markdown]
-# The peaks stand where you expect them: 1812, the Mexican War, and the two World Wars above all. Look also at what does *not* fit. Several early years of peace stand as high as the Civil War, the word lingers for years after each
-# World War, and Vietnam and Iraq hardly lift the points above their usual level. A word is evidence, not proof.
+# The peaks stand where you expect them: 1812, the Mexican War, and the two World Wars above all. Look also at what does *not* fit. Two early years
+# of peace stand about as high as the worst year of the Civil War, the word lingers for years after each World War, and Vietnam and Iraq lift the
+# points to two or three, where the World Wars lift them to eight and thirteen. A word is evidence, not proof.
 #
 # ### Words that matter: TF-IDF
 #
@@ -164,13 +176,19 @@ for name in chosen:
 
 
 # %% [markdown]
-# Three centuries, one list: *the*, *of*, *and*, *to*. A word that is in every document says nothing about any of them. *TF-IDF* (Spärck Jones, 1972) multiplies each count with the word's *inverse document frequency*
+# Three centuries, one list: *the*, *of*, *and*, *to*. A word that is in every document says nothing about any of them. *TF-IDF* (term frequency
+# times inverse document frequency) multiplies each count with the word's *inverse document frequency* (Spärck Jones, 1972), here in the variant that
+# scikit-learn uses:
 #
 # $$\mathrm{idf}(w) = \ln\frac{1 + D}{1 + \mathrm{df}(w)} + 1$$
 #
-# where $D$ is the number of documents and $\mathrm{df}(w)$ the number of documents that hold $w$. The ones added inside keep the fraction finite; the one outside keeps a word that is everywhere from vanishing altogether.
-# Rows are then scaled to length 1, so that a long address is not larger than a short one. By hand: with $D = 3$, *star* ($\mathrm{df} = 2$) gets
-# $\ln(4/3) + 1 \approx 1.29$ and *count* ($\mathrm{df} = 1$) gets $\ln(4/2) + 1 \approx 1.69$.
+# where $D$ is the number of documents and $\mathrm{df}(w)$ the number of documents that hold $w$. The ones added inside keep the fraction finite;
+# the one outside keeps a word that is everywhere from vanishing altogether. Rows are then scaled to length 1, so that a long address is not larger
+# than a short one.
+#
+# By hand: with $D = 3$, *you* ($\mathrm{df} = 2$) gets $\ln(4/3) + 1 \approx 1.29$ and *count* ($\mathrm{df} = 1$) gets $\ln(4/2) + 1 \approx 1.69$.
+# The first sentence holds *you* and three words like *count*, so its length is $\sqrt{1.29^2 + 3 \cdot 1.69^2} \approx 3.2$, and its entries become
+# $1.29 / 3.2 \approx 0.40$ and $1.69 / 3.2 \approx 0.53$. You should meet both numbers in the first row below.
 
 # %% tags=["export"]
 def inverse_document_frequency(counts: np.ndarray) -> np.ndarray:
@@ -198,7 +216,8 @@ def tf_idf(counts: np.ndarray) -> np.ndarray:
 tf_idf(document_term_matrix(tokenized, small_vocabulary)).round(2)
 
 # %% [markdown]
-# The first row had four ones; now *count*, *just* and *words* weigh more than *you*, which two sentences share. Do the same to whole presidents and ask again for their top words.
+# The first row had four ones; now *count*, *just* and *words* weigh more than *you*, which two sentences share. Do the same to whole presidents, all
+# the addresses of one in one bag, and ask again for their top words.
 
 # %%
 names = list(dict.fromkeys(address.president for address in addresses))
@@ -209,12 +228,14 @@ for name in chosen:
     print(f"{name:20}", ", ".join(vocabulary[column] for column in top))
 
 # %% [markdown]
-# One line of arithmetic, and each president is talking of his own time. (The factor `> 1.3` hides words that more than three in four presidents use.) Search engines ran on this weight for thirty years, and the chapter on
-# retrieval will meet it again under the name BM25.
+# One line of arithmetic, and each president is talking of his own time. (The factor `> 1.3` hides words that 32 or more of the 43 presidents use.)
+# Weights of this kind became a standard of search (Salton and Buckley, 1988), and chapter 08 will meet a descendant of theirs, BM25.
 #
 # ### Which presidents sound alike?
 #
-# Two rows of length 1 have a dot product between 0 and 1, the *cosine similarity*. Put all 43 presidents against each other, in order of time, and look for blocks. Again the words of (nearly) everyone are left out, or all 43 would sound alike.
+# The dot product of two rows of length 1 is the *cosine similarity*: 1 for rows that point the same way, 0 for rows that share no word. Put all 43
+# presidents against each other, in order of time, and look for bright blocks. Again the words of (nearly) everyone are left out, or all 43 would
+# sound alike.
 
 # %%
 telling = inverse_document_frequency(presidents) > 1.3
@@ -223,7 +244,7 @@ similarity = styles @ styles.T
 fig, ax = plt.subplots(figsize=(6.4, 5.4))
 image = ax.imshow(similarity, vmax=0.6)
 shown = range(0, len(names), 6)
-surnames = [name.removesuffix(", Jr.").split()[-1] for name in names]
+surnames = [name.removesuffix(" Jr.").split()[-1] for name in names]
 ax.set_xticks(shown, [surnames[i] for i in shown], rotation=45, ha="right")
 ax.set_yticks(shown, [surnames[i] for i in shown])
 ax.grid(False)
@@ -244,13 +265,14 @@ for name in ["Thomas Jefferson", "Abraham Lincoln", "John F. Kennedy", "George W
     print(f"{name:17} sounds most like", ", ".join(names[i] for i in nearest))
 
 # %% [markdown]
-# Two blocks, and the border between them runs through the 1910s to 1930s, when the address moved from a written report to a speech on the radio. Neighbours in time are
-# neighbours in language; parties hardly show. Remember that, because it will trip us up in a moment.
+# Two blocks, and the border between them runs through the 1910s to 1930s, when the address moved from a written report to a speech before Congress
+# (Wilson, 1913), soon on the radio. The later block splits once more, at Reagan. Neighbours in time are neighbours in language; parties hardly show:
+# the Democrat Kennedy sounds most like the Republicans Eisenhower and Nixon. Remember that, because it will trip us up in a moment.
 #
 # ### Against the library
 #
-# Nobody should trust a count that has not been checked. scikit-learn's `CountVectorizer` and `TfidfVectorizer` are what people use; given the same word pattern and vocabulary they must
-# find the same numbers. The cell also times both from raw text to matrix, best of three, on this machine.
+# Nobody should trust a count that has not been checked. scikit-learn's `CountVectorizer` and `TfidfVectorizer` are what people use; given the same
+# word pattern and vocabulary they must find the same numbers. The second cell times both from raw text to matrix, best of three, on your machine.
 
 # %%
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
@@ -279,20 +301,26 @@ theirs = best_of_three(lambda: CountVectorizer(token_pattern=pattern, vocabulary
 print(f"ours {ours:.2f} s, scikit-learn {theirs:.2f} s")
 
 # %% [markdown]
-# Equal to the last count, and no slower. scikit-learn keeps a *sparse* matrix, which ours does not; with a million documents you would want theirs.
+# Equal to the last count, and about as fast; which of the two wins depends on the machine. scikit-learn keeps a *sparse* matrix, which stores only
+# the cells that are not zero. Ours stores them all; with a million documents you would want theirs.
 #
 # ## Naive Bayes: from counting to deciding
 #
-# A bag describes. To *decide* which class $y$ a document belongs to, turn the question round with Bayes' rule: instead of $P(y \mid \text{words})$, which we cannot count, use
+# A bag describes. To *decide* which class $y$ a document belongs to, turn the question round with Bayes' rule: instead of $P(y \mid \text{words})$,
+# which we cannot count, use
 #
 # $$P(y \mid w_1 \dots w_n) \propto P(y) \prod_i P(w_i \mid y)$$
 #
-# which we can. $P(y)$, the *prior*, is the share of documents of class $y$. $P(w \mid y)$ is the share of the word $w$ among all words of class $y$. Multiplying them treats words as independent once the class is
-# known, which is false; hence *naive* (Maron, 1961).
+# which we can. The sign $\propto$ means: up to a factor that is the same for every class, found at the end from the fact that the classes sum to
+# one. $P(y)$, the *prior*, is the share of documents of class $y$. $P(w \mid y)$ is the share of the word $w$ among all words of class $y$.
+# Multiplying them treats words as independent once the class is known, which is false; hence *naive*. Maron (1961) was among the first to sort
+# documents this way.
 #
-# By hand: two war documents, *guns guns ships* and *ships army*, and one peace document, *roads ships schools*. Whose is *guns roads*? With raw shares both classes get zero, because
-# each lacks one of the two words. One unseen word vetoes everything. *Laplace smoothing* adds one to every count: five words in the vocabulary, so for war
-# $\frac{2}{3} \cdot \frac{2+1}{5+5} \cdot \frac{0+1}{5+5} = 0.02$, for peace $\frac{1}{3} \cdot \frac{0+1}{3+5} \cdot \frac{1+1}{3+5} \approx 0.0104$. War, at about two to one.
+# By hand: two war documents, *guns guns ships* and *ships army*, and one peace document, *roads ships schools*. Whose is *guns roads*? With raw
+# shares both classes get zero, because each lacks one of the two words. One unseen word vetoes everything. *Laplace smoothing* adds one to every
+# count. There are five words in the vocabulary, so five is added below the line: for war
+# $\frac{2}{3} \cdot \frac{2+1}{5+5} \cdot \frac{0+1}{5+5} = 0.02$, for peace
+# $\frac{1}{3} \cdot \frac{0+1}{3+5} \cdot \frac{1+1}{3+5} \approx 0.0104$. War, at about two to one.
 
 # %%
 toy = [["guns", "guns", "ships"], ["ships", "army"], ["roads", "ships", "schools"]]
@@ -306,8 +334,13 @@ print(f"war {war:.4f}, peace {peace:.4f}, so P(war) = {war / (war + peace):.2f}"
 
 
 # %% [markdown]
-# Two words gave numbers near a hundredth. An address has thousands of words, and a product of thousands of small numbers is zero to any computer. So everything below adds logarithms instead, and only
-# the very last step returns to probabilities, by subtracting the log of the sum of the exponentials (*log-sum-exp*, shifted by the maximum so that nothing overflows).
+# Two words gave numbers near a hundredth. An address has thousands of words, and a product of thousands of small numbers is rounded to zero by any
+# computer. So everything below adds logarithms instead, and only the very last step returns to probabilities, by subtracting the log of the sum of
+# the exponentials (*log-sum-exp*, shifted by the maximum so that nothing overflows).
+#
+# The cell after the class trains it on real addresses, with 1 for a year of war and 0 for a year of peace, and compares it with scikit-learn. The
+# book splits its addresses once and for all: of every ten, eight for *training*, one for *validation* (where you may look while choosing), one for
+# the *test* (where you look at the end).
 
 # %% tags=["export"]
 class NaiveBayes:
@@ -345,7 +378,8 @@ ours, theirs = model.predict_log_proba(counts), reference.predict_log_proba(coun
 print("largest relative difference from scikit-learn:", np.max(np.abs(ours - theirs) / (1 + np.abs(theirs))))
 
 # %% [markdown]
-# Ours and the library's agree to the last digits. So the code is right; is the classifier any good? Train on the training split, predict the rest.
+# The two agree to some eleven digits. So the code is right; is the classifier any good? Train on the training split, predict the rest, and compare
+# with a rule that needs no model.
 
 # %%
 held_out = ~in_training
@@ -356,11 +390,14 @@ print(f"always saying “peace”: {np.mean(truth == 0):.2f}")
 
 
 # %% [markdown]
-# Worse than a parrot that always says *peace*. Accuracy flatters the larger class, so look at something that does not: the chance that a random war address gets a higher score than a random
-# peace address. It is called the *area under the ROC curve* (AUC): 0.5 is a coin, 1.0 perfect. And use every address for testing once, by *cross-validation*: hide a tenth, train on the rest, score the hidden tenth, ten times.
+# Worse than a parrot that always says *peace*. But *accuracy*, the share of right answers, flatters whoever bets on the larger class, so look at
+# something that does not: the chance that a random war address gets a higher score than a random peace address. It is called the *area under the ROC
+# curve* (AUC): 0.5 is a coin, 1.0 perfect. The score is the *log-odds*, $\ln P(\text{war}) - \ln P(\text{peace})$, divided by the number of words so
+# that long addresses do not shout. And use every address for testing once, by *cross-validation*: hide a tenth, train on the rest, score the hidden
+# tenth, ten times. Each part that is hidden together is a *fold*.
 #
-# What to hide is the whole point. Hide every tenth address, and the years next to it stay visible. Hide whole decades. Or hide a whole war at a time, all its years at once, which is what
-# you would face in the *next* war.
+# What to hide is the whole point. Hide every tenth address, and the years next to it stay visible. Hide whole decades. Or hide a whole war at a
+# time, all its years at once, which is what you would face in the *next* war.
 
 # %%
 def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -390,11 +427,16 @@ cross_validated = {name: cross_validated_scores(counts, at_war, folds) for name,
 for name, scores in cross_validated.items():
     print(f"hidden: {name:20} AUC {area_under_curve(scores, at_war):.2f}")
 print(f"no model, just the rate of “war”: AUC {area_under_curve(war_rate, at_war):.2f}")
+print(f"years of war: {at_war[years < 1941].mean():.1%} before 1941, {at_war[years >= 1941].mean():.1%} since")
 
 # %% [markdown]
-# There it is. With neighbours left in sight the classifier looks good; with whole wars hidden it falls towards a coin, and a single word counted with no learning at all does better. Remember the blocks in the
-# similarity matrix: the easiest thing to learn from words is *when* a text was written. Half of the years since 1941 are war years and one in eight before, so a model that has learned to tell the centuries
-# apart looks as if it had learned to tell war from peace. The picture shows it without mercy.
+# There it is. With neighbours left in sight the classifier looks good; with whole wars hidden it falls towards a coin, and a single word counted
+# with no learning at all does better. Remember the blocks in the similarity matrix: the easiest thing to learn from words is *when* a text was
+# written. By `corpus.WARS`, two in five of the years since 1941 are war years and one in ten before, so a model that has learned to tell the
+# centuries apart looks as if it had learned to tell war from peace.
+#
+# The picture shows it. Each mark is one address, scored by a model that did not see its war (or, in peace, its decade). If the model saw war, the
+# triangles would lie above the circles next to them.
 
 # %%
 scores = cross_validated["whole wars"]
@@ -421,12 +463,19 @@ print("most warlike: ", ", ".join(ranked[:-19:-1]))
 
 
 # %% [markdown]
-# Some of the warlike words are about war: *enemy*, *victory*, *fighting*. More are names of wars the model has already seen, *Iraq*, *Vietnam*, *Korea*, which are no help with the next one; and some, like *poverty*, belong to presidents who happened to govern in a war. In machine
-# learning a cause of both the words and the label, here the date, is called a *confounder*, and every text classifier you will ever meet has some. Chapter 08 puts a much larger model to the same test.
+# The marks rise with the century, not with the wars: nearly everything before 1935 lies below the line, war or not, and the highest scores of all go
+# to years of peace in the 1990s and after 2014. Why do the war years from 2001 to 2014 lie lower? They were hidden together, and the nearest years
+# left in sight were years of peace.
+#
+# Some of the warlike words are about war: *enemy*, *victory*, *fighting*. More are names of wars the model has already seen, *Iraq*, *Vietnam*,
+# *Korea*, which are no help with the next one; and some, like *poverty*, belong to presidents who happened to govern in a war. In machine learning a
+# cause of both the words and the label, here the date, is called a *confounder*, and every text classifier you will ever meet has some. Chapter 08
+# puts a much larger model to the same test.
 #
 # ### Telling one field's talk from another's
 #
-# The source claims more than war: words give away the *subject*. Put it to an easier test: paragraphs of presidents against speeches of Shakespeare's characters, and presidents against each other.
+# The source claims more than war: words give away the *subject*. Put it to an easier test: pieces of 60 words, from presidents and from characters
+# of Shakespeare.
 
 # %%
 def paragraphs(text: str, size: int = 60) -> list[list[str]]:
@@ -449,13 +498,16 @@ print(
 
 
 # %% [markdown]
-# Sixty words are enough to be right nearly every time. Different subjects use different words, and a bag sees it; war and peace, told by the same office with the same words, is a much finer
-# difference. Now to the second half of the claim.
+# Sixty words are enough to be right every time. Different subjects use different words, and a bag sees it; war and peace, told by the same office
+# with the same words, is a much finer difference. But look for the confounder here too: the two also differ in century, and one of them speaks in
+# verse. Now to the second half of the claim.
 #
 # ### Does order help to categorise?
 #
-# *The cat in the hat* and *the cat's hat* hold the same two nouns. The source says that this is why people moved on to *n-grams*: runs of $n$ words counted as if they were one. A bag of bigrams knows
-# *star wars*. Does it know war and peace better? Count words, pairs and triples, the 10,000 of each that occur in most addresses, and put the matrices side by side as needed.
+# *The cat in the hat* and *the cat's hat* hold the same two nouns. The source says that this is why people moved on to *n-grams*: runs of $n$ words
+# counted as if they were one. A bag of *bigrams* ($n = 2$) knows *star wars*, a bag of *trigrams* ($n = 3$) knows *do you like*. Does either know
+# war and peace better? Count words, pairs and triples, the 10,000 of each that occur in most addresses, and put the matrices side by side as needed.
+# The next two cells take some twenty seconds.
 
 # %%
 def word_ngrams(document: Sequence[str], n: int) -> list[str]:
@@ -481,8 +533,10 @@ for label, orders in mixtures.items():
     print(f"{label:16} " + "   ".join(f"{scheme}: {auc:.2f}" for scheme, auc in zip(schemes, aucs, strict=True)))
 
 # %% [markdown]
-# Compare the rows: there is hardly a difference. Each n-gram is rarer than the words it is made of, so its share is known less well, and what it adds in meaning it loses in certainty. Perhaps war and peace is simply the wrong
-# question for word order. Who is speaking might be a better one, since style is in the turns of phrase. Ten presidents, pieces of 300 words, and every fifth address of each hidden in turn.
+# Compare the rows: there is hardly a difference. Each n-gram is rarer than the words it is made of, so its share is known less well, and what it
+# adds in meaning it loses in certainty. Perhaps war and peace is simply the wrong question for word order. Who is speaking might be a better one,
+# since style is in the turns of phrase. Take the ten presidents with the most addresses, cut them into pieces of 300 words, and hide every fifth
+# address of each in turn, so that no piece is judged by a model that saw the rest of its speech.
 
 # %%
 speakers = [name for name, _ in Counter(address.president for address in addresses).most_common(10)]
@@ -515,17 +569,22 @@ del by_order, features  # a hundred megabytes that the rest of the chapter does 
 
 
 # %% [markdown]
-# Here order pays, a little: words and pairs together beat words alone by a point or two, and triples alone do worse. For deciding what a text is about or whose it is, most of the information is in the words.
-# Where order matters is the other task of a language model, prediction, and there it will be worth everything.
+# Here order pays, if at all, by half a point: of 2,056 pieces some eleven more are right with words and pairs than with words alone, too few to tell
+# from luck, and pairs or triples alone do worse. For deciding what a text is about or whose it is, most of the information is in the words. Order
+# matters in the other task of a language model, prediction, and there it will be worth everything.
 #
 # ## Markov chains: from describing to predicting
 #
-# On 23 January 1913 Andrei Markov told the Academy in St Petersburg what he had found in the first 20,000 letters of Pushkin's *Eugene Onegin*: 8,638 of them are vowels. If letters were drawn independently, a vowel would
-# follow a vowel as often as it follows a consonant, 43 times in a hundred. He counted: after a vowel 13 in a hundred, after a consonant 66. He wanted to show that the law of large numbers holds for dependent draws too; on the way he made the first statistical model of
-# a text (Markov, 1913).
+# On 23 January 1913 (Julian calendar) Andrei Markov told the Academy of Sciences in St Petersburg what he had found in the first 20,000 letters of
+# Pushkin's *Eugene Onegin*, counted by hand: 8,638 of them are vowels. If letters were drawn independently, a vowel would follow a vowel as often as
+# it follows a consonant, 43 times in a hundred. He counted: after a vowel 13 in a hundred, after a consonant 66. His aim was not language. A
+# colleague held that the law of large numbers needs independent draws; Markov had shown that it does not, and here was a chain of dependent draws
+# for everyone to check (Markov, 1913). On the way he made one of the first statistical models of a text.
 #
-# The model is a *chain*: the next state depends on the present one and nothing else. All there is to know is the *transition matrix*, row $i$, column $j$ holding
-# the probability that $j$ follows $i$. By hand, for *banana* with C for consonant and V for vowel, C V C V C V: after C always V, after V always C.
+# The model is a *chain*: the next state depends on the present one and nothing else. All there is to know is the *transition matrix*, row $i$,
+# column $j$ holding the probability that $j$ follows $i$. By hand, for *banana* with C for consonant and V for vowel, C V C V C V: after C always V,
+# after V always C. With states C = 0 and V = 1 the matrix is $\begin{pmatrix} 0 & 1 \\ 1 & 0 \end{pmatrix}$. The second cell below repeats Markov's
+# count on three English voices, with *y* taken for a vowel.
 
 # %% tags=["export"]
 def transition_matrix(states: Sequence[int], num_states: int) -> np.ndarray:
@@ -565,12 +624,18 @@ for name, text in voices.items():
 
 
 # %% [markdown]
-# English behaves as Russian does: a vowel is several times likelier after a consonant. Notice also how close the three rows are. Two states describe the language, not the author.
+# English behaves as Russian does: a vowel is about three times likelier after a consonant than after a vowel. Notice also how close the three rows
+# are. Two states describe the language more than the author.
 #
 # ### Where a chain settles
 #
-# Start anywhere and take many steps: the share of time spent in each state settles on one distribution, the *stationary* one, $\pi = \pi P$. It is an eigenvector, but you can find it by solving linear equations:
-# $\pi (P - I) = 0$ together with $\sum_i \pi_i = 1$.
+# Start anywhere and take many steps: the share of time spent in each state settles on one distribution, the *stationary* one, a row $\pi$ with
+# $\pi = \pi P$, where $P$ is the transition matrix: one more step does not change it. It is an eigenvector, but you can find it by solving linear
+# equations: $\pi (P - I) = 0$ together with $\sum_i \pi_i = 1$, with $I$ the identity matrix.
+#
+# By hand, with two states: what leaves one must equal what comes back, so the two shares stand as the two crossing probabilities do. Markov's
+# numbers make vowels $0.663 / (0.663 + 0.872) \approx 0.432$ of the text, where $0.872 = 1 - 0.128$ is the chance of leaving a vowel for a
+# consonant. That is his 8,638 of 20,000.
 
 # %% tags=["export"]
 def stationary_distribution(transition: np.ndarray) -> np.ndarray:
@@ -594,8 +659,9 @@ print("stationary:", stationary_distribution(transition_matrix(lincoln, 2)).roun
 print("counted:   ", np.array([1 - lincoln.mean(), lincoln.mean()]).round(4))
 
 # %% [markdown]
-# The two lines agree, as they must: the chain was estimated from this very text. Four numbers hold everything Markov's model knows of Lincoln. Give it 27 states instead, the letters and the space, and it has
-# 729 numbers. Look for the bright cells before you read on: which letter is followed by which?
+# The two lines agree, as they must: the chain was estimated from this very text. Four numbers, two of them free, hold everything Markov's model
+# knows of Lincoln. Give it 27 states instead, the letters and the space, and it has $27^2 = 729$ numbers. In the picture each row is a letter and
+# each column the one that comes next. Look for the bright cells before you read on: which letter is followed by which?
 
 # %%
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
@@ -622,12 +688,15 @@ figures.show(
 )
 
 # %% [markdown]
-# *q* is followed by *u*, *h* by *e*, *v* by *e*; *y*, *d* and *s* end words. Nobody told the matrix about English spelling.
+# *q* is followed by *u*, *h* by *e*, *v* by *e*; *y*, *d* and *s* end words, and so does *f*, thanks to *of*. Nobody told the matrix about English
+# spelling.
 #
 # ### Who wrote this?
 #
-# Markov's model was put to use as a detective in 2001: estimate one letter chain for each author, and give a disputed text to the chain that finds it most probable (Khmelev and Tweedie, 2001). Here are ten presidents
-# with several addresses each; the last address of each is hidden, cut into pieces of 1,000 letters, and handed to the ten chains.
+# Markov's model was put to use as a detective in 2001: estimate one letter chain for each author, and give a disputed text to the chain that finds
+# it most probable (Khmelev and Tweedie, 2001). Here are the ten presidents again; the last address of each is hidden, cut into pieces of 1,000
+# letters, and handed to the ten chains. Half a count is added everywhere, so that no pair has probability zero. From the numbers of pieces that the
+# first cell prints, work out what a guesser would get.
 
 # %%
 chains, disputed = [], []
@@ -647,18 +716,25 @@ right = [
     for piece in pieces
 ]
 print(f"{np.mean(right):.0%} of {len(right)} pieces given to the right president out of {len(speakers)}")
+most = max(range(len(speakers)), key=lambda author: len(disputed[author]))
+print(f"always naming {speakers[most]}: {len(disputed[most]) / len(right):.0%}")
 
 # %% [markdown]
-# A chance of one in ten would be 10 %. Pairs of letters know nothing of war, tariffs or atoms, and still they carry something of a president's spelling habits, favourite endings and, above all, century.
+# Blind guessing would be right one time in ten. Always naming Theodore Roosevelt, whose last address was the longest, would be right for 113 of 496
+# pieces, or 23 %. Pairs of letters know nothing of war, tariffs or atoms, and still they get 59 %: they carry something of a president's favourite
+# words and endings and, one may suspect, of his century.
 #
 # ## N-gram language models
 #
-# A chain of letters remembers one letter. Let the state be the last $n-1$ tokens, and you have an *n-gram model* (Shannon, 1948):
+# A chain of letters remembers one letter. Let the state be the last $n-1$ *tokens*, the pieces a text is cut into, letters or words, and you have an
+# *n-gram model* (Shannon, 1948):
 #
 # $$P(w_1 \dots w_T) = \prod_t P(w_t \mid w_1 \dots w_{t-1}) \approx \prod_t P(w_t \mid w_{t-n+1} \dots w_{t-1})$$
 #
-# The first step is the chain rule and always true. The second is the bet: that what lies further back than $n-1$ tokens does not matter. Each factor is a ratio of counts,
-# $c(h w) / c(h)$ with $h$ for the *history*: the maximum-likelihood estimate. By hand, on *abracadabra*: after *a* came *b* twice, *c* once, *d* once, so $P(b \mid a) = 2/4$.
+# with $w_t$ the token at place $t$ and $T$ the number of tokens. The first step is the chain rule and always true. The second is the bet: that what
+# lies further back than $n-1$ tokens does not matter. Each factor is a ratio of counts, $c(h w) / c(h)$ with $h$ for the *history*, the last $n-1$
+# tokens: the *maximum-likelihood estimate*; no other choice makes the training text more probable. By hand, on *abracadabra*: *a* is followed four
+# times (the last *a* by nothing), by *b* twice, by *c* once, by *d* once, so $P(b \mid a) = 2/4$.
 
 # %%
 text = "abracadabra"
@@ -667,12 +743,14 @@ bigrams = Counter(zip(text, text[1:], strict=False))
 
 
 # %% [markdown]
-# And $P(r \mid a) = 0/4$. A text with *ar* in it gets probability zero, infinitely many bits, whatever the rest is. However long the training text, new stretches keep turning up: you will see below how many. The whole art of n-gram
-# models is what to do about zeros. First, though, what are the tokens?
+# And $P(r \mid a) = 0/4$. A text with *ar* in it gets probability zero, infinitely many bits, whatever the rest is. However long the training text,
+# new stretches keep turning up: you will see below how many. The whole art of n-gram models is what to do about zeros. First, though, what are the
+# tokens?
 #
 # ### Tokens: bytes, and words that can be spelled
 #
-# Two tokenizers, one interface: `encode` a text to integers and `decode` it back, exactly. The first is the plainest there is.
+# Two tokenizers, one interface: `encode` a text to integers and `decode` it back, exactly. The first is the plainest there is: each byte of the
+# text, as a file stores it, is a token. English letters are one byte each in UTF-8; “é” is two.
 
 # %% tags=["export"]
 class ByteTokenizer:
@@ -697,11 +775,13 @@ class ByteTokenizer:
 
 
 # %% [markdown]
-# Words are harder, because there is always one more. A model that maps every unknown word to one symbol `<unk>` looks better the more it refuses to read, and could not be compared by our ruler at all: what is the probability of a text
-# if parts of it are “something”? So here an unknown word is *spelled*: a token that announces it, its bytes one by one, a token that ends it. The word pays for each of its letters.
+# Words are harder, because there is always one more. A model that maps every unknown word to one symbol `<unk>` looks better the more it refuses to
+# read, and could not be compared by our ruler at all: what is the probability of a text if parts of it are “something”? So here an unknown word is
+# *spelled*: a token that announces it, its bytes one by one, a token that ends it. The word pays for each of its letters.
 #
-# A word carries the space before it, so that tokens put end to end give back the text. Only words seen twice in training get a token of their own; those seen once are spelled in training too,
-# and that is how the model learns how often, and how, spelling happens.
+# A word carries the space before it, so that tokens put end to end give back the text. Only words seen at least twice in training get a token of
+# their own; those seen once are spelled in training too, and that is how the model learns how often, and how, spelling happens. In the output below
+# `▁` stands for a space and `<0x52>` for the byte with the hexadecimal number 52, an *R*. Which word of the sentence do you expect to be spelled?
 
 # %% tags=["export"]
 _WORD = re.compile(r" ?[^\W\d_]+| ?\d+| ?(?:[^\w\s]|_)+|\s+(?!\S)|\s")
@@ -756,15 +836,21 @@ print(" ".join(names_of_tokens[token] for token in ids))
 print(word_tokenizer.decode(ids) == example)
 
 # %% [markdown]
+# *Reykjavik* is spelled, space included, and everything comes back.
+#
 # ### Counting without dictionaries
 #
-# A dictionary of tuples with a dictionary inside it is the obvious data structure, and with eight-grams of ten million bytes it takes gigabytes. Sorted arrays do not. The trick is to number things. An n-gram is its first $n-1$ tokens, which are themselves an $(n-1)$-gram and
-# already have a number, followed by one more token. So a single integer names it:
+# A dictionary of tuples with a dictionary inside it is the obvious data structure. But Python spends some 200 bytes on a dictionary with a single
+# entry, and there will be millions of them. Sorted arrays spend a few bytes on each entry. The trick is to number things. An n-gram is its first
+# $n-1$ tokens, which are themselves an $(n-1)$-gram and already have a number, followed by one more token. So a single integer names it:
 #
 # $$\text{key} = \text{number of its first } n-1 \text{ tokens} \times V + \text{last token}$$
 #
-# with $V$ the size of the vocabulary. Sort the keys, number them in that order, and you are ready for the next $n$. By hand: in *abab* with a = 0, b = 1, $V = 2$ the bigrams are
-# *ab*, *ba*, *ab*, with keys $0 \cdot 2 + 1 = 1$, $1 \cdot 2 + 0 = 2$ and 1. Bigram *ab* is number 0, seen twice, and *ba* is number 1.
+# with $V$ the size of the vocabulary. Sort the keys, number them in that order, and you are ready for the next $n$. By hand: in *abab* with a = 0, b
+# = 1, $V = 2$ the bigrams are *ab*, *ba*, *ab*, with keys $0 \cdot 2 + 1 = 1$, $1 \cdot 2 + 0 = 2$ and 1. Bigram *ab* is number 0, seen twice, and
+# *ba* is number 1. The trigrams *aba* and *bab* then get the keys $0 \cdot 2 + 0 = 0$ and $1 \cdot 2 + 1 = 3$.
+#
+# All that is known of the n-grams of one order (one $n$) goes into one table, a row of arrays of equal length:
 
 # %% tags=["export"]
 from dataclasses import dataclass
@@ -794,7 +880,9 @@ class NGramTable:
 
 
 # %% [markdown]
-# Numbering keys means sorting them and remembering who was where. Sorting ten million numbers together with their places is several times faster if both sit in one integer, the place in its low bits.
+# Numbering keys means sorting them and remembering who was where. Sorting ten million numbers together with their places is several times faster if
+# both sit in one integer, the place in its low bits: the key 5 at place 3 becomes $5 \cdot 2^{b} + 3$, with $b$ bits enough for any place. Sort
+# these, and keys are in order with their places still attached.
 
 # %% tags=["export"]
 def number_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -823,8 +911,10 @@ def number_keys(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 # %% [markdown]
-# Now order after order. Besides its count, each n-gram remembers two relatives one order below: its *context*, all tokens but the last, and its *suffix*, all but the first. Counting the suffixes of the
-# order above tells in how many different company an n-gram was seen on its left, its *continuations*, which the best smoothing method will ask for.
+# Now order after order. Besides its count, each n-gram remembers two relatives one order below: its *context*, all tokens but the last, and its
+# *suffix*, all but the first. For *aba* the context is *ab*, the suffix *ba*. Counting the suffixes of the order above tells in how many different
+# company an n-gram was seen on its left, its *continuations*, which the best smoothing method will ask for. The highest order has nothing above it
+# and keeps its counts.
 
 # %% tags=["export"]
 def count_ngrams(token_ids: np.ndarray, order: int, vocabulary_size: int) -> list[NGramTable]:
@@ -860,8 +950,11 @@ for table in count_ngrams(np.array([0, 1, 0, 1]), order=3, vocabulary_size=2):
     print("keys", table.keys, "counts", table.counts, "continuations", table.continuations)
 
 # %% [markdown]
-# Check the second line against *abab*: keys 1 and 2, counts 2 and 1. Each bigram is seen after a single token, so both have one continuation at most. The whole training text takes a few seconds up to order 8; the
-# number of distinct n-grams shows why a dictionary would not do.
+# Check the second line against *abab*: keys 1 and 2, counts 2 and 1. Each bigram is seen after a single token, so both have one continuation at
+# most. Bigram *ab* has it from *bab*, *ba* from *aba*.
+#
+# The whole training text takes a few seconds up to order 8. Before you run it, guess: of the distinct 8-byte stretches in ten million bytes, how
+# many occur only once?
 
 # %%
 start = time.perf_counter()
@@ -869,19 +962,25 @@ byte_tables = count_ngrams(ByteTokenizer().encode(train_text), order=8, vocabula
 print(f"{time.perf_counter() - start:.1f} s")
 for n, table in enumerate(byte_tables, start=1):
     print(
-        f"order {n}: {len(table.keys):>9,} distinct of {256.0**n:.1e} possible, {np.mean(table.counts == 1):.0%} seen once"
+        f"order {n}: {np.count_nonzero(table.counts):>9,} distinct of {256.0**n:.1e} possible, {np.mean(table.counts[table.counts > 0] == 1):.0%} seen once"
     )
 
 # %% [markdown]
+# More than half of the distinct 8-grams occur once, so many more must be waiting that were never seen. (Order 1 lists all 256 bytes, also those that
+# never occur.)
+#
 # ### What to do about zeros
 #
 # Every method below has the same shape. Keep the counted share, but a little less of it, and hand what was taken away to a shorter history:
 #
 # $$P_n(w \mid h) = \alpha(h w) + \gamma(h)\, P_{n-1}(w \mid h')$$
 #
-# where $h'$ is $h$ without its oldest token, and the shortest history of all falls back on the uniform distribution $1/V$. Methods differ only in $\alpha$, what is kept, and
-# $\gamma$, what is handed down. The numbers must add up: the kept shares of a history and its $\gamma$ sum to one. So a smoothing method is a small function from a table to
-# these two arrays. A history that was never seen hands down everything: $\gamma = 1$.
+# where $h'$ is $h$ without its oldest token, and the shortest history of all falls back on the uniform distribution $1/V$. Methods differ only in
+# $\alpha$, what is kept, and $\gamma$, what is handed down. The numbers must add up: the kept shares of a history and its $\gamma$ sum to one. So a
+# smoothing method is a small function from a table to these two arrays, one entry of $\alpha$ for each n-gram and one of $\gamma$ for each history.
+# A history that was never seen hands down everything: $\gamma = 1$.
+#
+# The cell fixes that type and two helpers: divide by the context's value, and sum over a context.
 
 # %% tags=["export"]
 Smoothing = Callable[[NGramTable, bool], tuple[np.ndarray, np.ndarray]]
@@ -898,8 +997,13 @@ def _context_sums(values: np.ndarray, table: NGramTable) -> np.ndarray:
 
 
 # %% [markdown]
-# The three simplest. *Add-k* pretends to have seen everything $k$ times more (Laplace is $k = 1$) and hands its share to the uniform distribution at once, skipping the orders between. *Jelinek-Mercer*
-# (Jelinek and Mercer, 1980) mixes with one fixed weight. *Witten-Bell* (Bell, Cleary and Witten, 1990) makes the weight depend on the history: one that was followed by many different tokens is likely to be followed by a new one.
+# The three simplest. *Add-k* pretends to have seen everything $k$ more times (Laplace is $k = 1$) and hands its share to the uniform distribution at
+# once, skipping the orders between. *Jelinek-Mercer* mixes with weights that Jelinek and Mercer (1980) estimate on held-out text; here, in its
+# simplest form, one fixed weight does for all. *Witten-Bell* (Bell, Cleary and Witten, 1990) makes the weight depend on the history: one that was
+# followed by many different tokens is likely to be followed by a new one.
+#
+# By hand, after *a* in *abracadabra*, with $k = 1$ and the five letters of the word as vocabulary: add-one gives *b* $(2+1)/(4+5) = 1/3$ and the
+# unseen *r* $1/9$. Witten-Bell saw three different letters in four places, so it hands down $\gamma = 3/(4+3)$ and keeps $2/7$ for *b*.
 
 # %% tags=["export"]
 def add_k(k: float = 1.0) -> Smoothing:
@@ -933,10 +1037,14 @@ def witten_bell(table: NGramTable, highest: bool) -> tuple[np.ndarray, np.ndarra
 
 
 # %% [markdown]
-# *Absolute discounting* takes the same amount off every count instead, and hands that down (Ney, Essen and Kneser, 1994). It is the idea behind the best of them all.
+# *Absolute discounting* takes the same amount off every count instead, and hands that down (Ney, Essen and Kneser, 1994). It is the idea behind the
+# best of them all.
 #
-# *Kneser-Ney* (Kneser and Ney, 1995) asks a sharper question of the lower orders. They are only used when the longer history fails. So what matters there is not how *often* a token occurs but after how *many different* tokens: *Francisco* is frequent, but it only ever follows *San*, so
-# after an unknown history it is a bad guess. The lower orders therefore count continuations. *Modified* Kneser-Ney (Chen and Goodman, 1999) discounts counts of one, two and more by three amounts, which it estimates from how many n-grams were seen once, twice, three and four times.
+# *Kneser-Ney* (Kneser and Ney, 1995) asks a sharper question of the lower orders. They are only used when the longer history fails. So what matters
+# there is not how *often* a token occurs but after how *many different* tokens: *Francisco* may be frequent, but it follows hardly anything but
+# *San*, so after an unknown history it is a bad guess. The lower orders therefore count continuations. *Modified* Kneser-Ney (Chen and Goodman,
+# 1999) discounts counts of one, two and more by three amounts, which it estimates from how many n-grams were seen once, twice, three and four times.
+# *Interpolated*, in the code below, means that the shorter history is mixed in always, not only when the longer one fails.
 
 # %% tags=["export"]
 def absolute_discounting(discount: float = 0.75) -> Smoothing:
@@ -972,13 +1080,17 @@ def _chen_goodman_discounts(counts: np.ndarray) -> np.ndarray:
 
 
 # %% [markdown]
-# By hand once more, with a fixed discount of 0.75 and *abab*: after *a* came *b*, twice. It keeps $(2 - 0.75)/2 = 0.625$ and hands $0.75/2 = 0.375$ to the unigrams, which count continuations: *a* stands
-# after *b* only, *b* after *a* only, one each. (The fixed-discount version is what you will write in the exercise.)
+# By hand once more, with a fixed discount of 0.75 and *abab*: after *a* came *b*, twice. It keeps $(2 - 0.75)/2 = 0.625$ and hands $0.75/2 = 0.375$
+# to the unigrams, which count continuations: *a* stands after *b* only, *b* after *a* only, one each. Each of the two unigrams keeps
+# $(1 - 0.75)/2 = 0.125$, and the 0.75 that is left goes to the uniform $1/2$: both end at $0.125 + 0.75/2 = 0.5$. So
+# $P(b \mid a) = 0.625 + 0.375 \cdot 0.5 = 0.8125$ and $P(a \mid a) = 0.375 \cdot 0.5 = 0.1875$, which sum to one. (The fixed-discount version is
+# what you will write in the exercise.)
 #
 # ### The model
 #
-# A model is now three lists of arrays, one entry for each order: sorted keys, the finished probability of each n-gram, and what each history hands down. To look up a text, find the numbers of its bigrams from its
-# unigrams, of its trigrams from its bigrams, and so on, all places of the text at once. Where an n-gram is missing, the shorter answer times $\gamma$ stands in.
+# A model is now three lists of arrays, one entry for each order: sorted keys, the finished probability of each n-gram, and what each history hands
+# down. To look up a text, find the numbers of its bigrams from its unigrams, of its trigrams from its bigrams, and so on, all places of the text at
+# once. Where an n-gram is missing, the shorter answer times $\gamma$ stands in. Finding keys in a sorted array is one call to `np.searchsorted`:
 
 # %% tags=["export"]
 def find_keys(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -990,8 +1102,11 @@ def find_keys(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 # %% [markdown]
-# To let a model speak we must draw from its distribution. *Temperature* $T$ divides the log-probabilities before they are turned back: below 1 the likely becomes likelier, above 1 the draw gets wilder, and at 0 it is
-# always the most probable token. The largest value is subtracted first, so that even a tiny $T$ cannot overflow.
+# To let a model speak we must draw from its distribution. *Temperature* $T$ divides the log-probabilities before they are turned back: below 1 the
+# likely becomes likelier, above 1 the draw gets wilder, and at 0 it is always the most probable token. By hand: probabilities 1/2, 1/4, 1/4 with
+# $T = 1/2$ are squared to 1/4, 1/16, 1/16 and, divided by their sum 3/8, become 2/3, 1/6, 1/6.
+#
+# The largest value is subtracted first, so that even a tiny $T$ cannot overflow.
 
 # %% tags=["export"]
 def sample_with_temperature(log_probs: np.ndarray, temperature: float, rng: np.random.Generator) -> int:
@@ -1010,7 +1125,9 @@ def sample_with_temperature(log_probs: np.ndarray, temperature: float, rng: np.r
 
 
 # %% [markdown]
-# And here is the whole model. It is the longest cell of the chapter; everything in it you have met: fit, smooth from the shortest order up, look up, draw.
+# And here is the whole model. It is the longest cell of the chapter; everything in it you have met: fit, smooth from the shortest order up, look up,
+# draw. Start reading at `from_tables`, whose loop is the formula above in two lines: `kept` is $\alpha$, `backoff` is $\gamma$, `lower` is
+# $P_{n-1}$. Leave `_next_log_probs`, the distribution over all tokens after one history, for last.
 
 # %% tags=["export"]
 class NGramModel:
@@ -1106,8 +1223,8 @@ class NGramModel:
 # %% [markdown]
 # ### Does it work?
 #
-# Three questions, before any benchmark. Does the next-token distribution sum to one after any history? Do the log-probabilities of a text's parts add up to that of the whole? And what does
-# order 8 over bytes cost on the ruler, on test text it never saw?
+# Three questions, before any benchmark. Does the next-token distribution sum to one after any history? Do the log-probabilities of a text's parts
+# add up to that of the whole? And what does order 8 over bytes cost on the ruler, on test text it never saw?
 
 # %%
 start = time.perf_counter()
@@ -1123,8 +1240,9 @@ byte_bits = ruler.bits_per_byte(byte_model, test_text)
 print(f"{byte_bits:.3f} bits per byte, {time.perf_counter() - start:.1f} s for {len(test_text.encode()) / 1e6:.1f} MB")
 
 # %% [markdown]
-# From 8 bits to under a fifth of that, by counting and dividing. Let the model speak, first with a memory of one byte, then of three, then of seven. It is Shannon's experiment of 1948, done by hand then, with a book
-# opened at random pages.
+# From 8 bits to under a fifth of that, by counting and dividing. Let the model speak, first with a memory of one byte, then of three, then of seven.
+# It is Shannon's experiment of 1948, done by hand then, with a book opened at random pages: note a letter, open the book elsewhere, read on until
+# that letter turns up, note the one after it.
 
 # %%
 for order in [2, 4, 8]:
@@ -1132,11 +1250,13 @@ for order in [2, 4, 8]:
     print(f"order {order}:", " ".join(fitted.generate(240, context="\n\n", seed=1).split()), end="\n\n")
 
 # %% [markdown]
-# Order 2 has letters, order 4 has words, order 8 has phrases, and none has anything to say. Each bit of context buys a layer of language, starting with spelling.
+# Order 2 has letters, order 4 has words, order 8 has phrases, and none has anything to say. Each byte of context buys a layer of language, starting
+# with spelling.
 #
 # ### How much does order buy?
 #
-# Now every smoothing method at every order, on the validation text (the test text is kept for the end). Two things to look for: which curves turn up again, and where.
+# Now every smoothing method at every order, on the first 300,000 characters of the validation text (the test text is kept for the end). Two things
+# to look for: which curves turn up again, and where.
 
 # %%
 validation_text = corpus.text("validation")
@@ -1161,17 +1281,23 @@ for name, curve in curves.items():
         axes.plot(range(1, 9), curve, label=f"{name}: {min(curve):.3f} at n = {1 + int(np.argmin(curve))}")
 ax.set(title="How much does a longer memory buy?", xlabel="order n (bytes)", ylabel="bits per byte, validation")
 zoom.set(title="The long end, enlarged", xlabel="order n (bytes)", xlim=(4.8, 8.2), ylim=(1.34, 1.9))
+zoom.set_xticks(range(5, 9))
 zoom.set_ylabel("bits per byte, validation")
 ax.legend(fontsize=8)
 figures.show(
     fig,
     alt="Bits per byte against order 1 to 8 for five smoothing methods: all fall steeply to order 4; from there add-k turns up again, "
-    "Witten-Bell and absolute discounting flatten, and modified Kneser-Ney keeps falling to 1.37 at order 8.",
+    "Witten-Bell and absolute discounting flatten at 7, Jelinek-Mercer starts worst and overtakes them, and modified Kneser-Ney "
+    "keeps falling to 1.37 at order 8.",
 )
 
 # %% [markdown]
-# Up to order 4 there is data enough and the method hardly matters (Jelinek-Mercer lags because it hands down 30 % however well it knows better). Beyond, everything depends on it. Add-k pours so much of the distribution over bytes that cannot follow that it
-# soon does worse than a shorter memory. Kneser-Ney is still improving at order 8. With the maximum-likelihood estimate there would be nothing to draw: its first unseen n-gram makes the sum infinite.
+# Up to order 4 there is data enough and the method hardly matters (Jelinek-Mercer lags because it hands down 30 % however well it knows better).
+# Beyond, everything depends on it. Add-k turns up sharply after order 6: it pours so much of the distribution over bytes that cannot follow that it
+# soon does worse than a shorter memory. Witten-Bell and absolute discounting stop gaining at 7, and the laggard Jelinek-Mercer overtakes both there.
+# Kneser-Ney leads from order 5 on, and it is still improving at order 8.
+#
+# With the maximum-likelihood estimate there would be nothing to draw: its first unseen n-gram makes the sum infinite. How often does it meet one?
 
 # %%
 fitted = NGramModel.from_tables(byte_tables, jelinek_mercer(1.0), ByteTokenizer())
@@ -1181,10 +1307,13 @@ print(
 )
 
 # %% [markdown]
+# Four bytes in a hundred, and one would have been enough.
+#
 # ### Words, and why perplexity misleads
 #
-# The same class over words. Perplexity, the exponential of the mean loss *per token*, is the number papers report. Compare it with bits per byte in the table below, and see which of
-# the two you would trust to compare models that cut text differently.
+# The same class over words. *Perplexity*, the exponential of the mean loss *per token*, is the number papers report: a model of perplexity 10
+# hesitates, on average, as if between 10 equally likely tokens. Compare it with bits per byte in the table below, and see which of the two you would
+# trust to compare models that cut text differently.
 
 # %%
 word_tables = count_ngrams(word_tokenizer.encode(train_text), 5, word_tokenizer.vocabulary_size)
@@ -1196,18 +1325,24 @@ for order in range(1, 6):
 print(f"bytes, n = 8   {ruler.perplexity(byte_model, test_text):10.1f}   {byte_bits:.3f}")
 
 # %% [markdown]
-# The byte model hesitates between fewer than three tokens and the best word model between more than seventy, and yet the word model is the better one: a word is worth several bytes. Perplexity depends on the tokens, bits per byte do not. That is why this book has one ruler.
+# The byte model hesitates between fewer than three tokens and the best word model between more than seventy, and yet the word model is the better
+# one: a word is worth several bytes. Perplexity depends on the tokens, bits per byte do not. That is why this book has one ruler.
 #
-# Look at the orders too: from 1 to 2 the step is huge, from 2 to 3 worth having, and after that a few hundredths. Two million words are too few to see most four-word stretches twice. The word model's speech shows it.
+# Look at the orders too: from 1 to 2 the step is huge, from 2 to 3 worth having, and after that a hundredth or two. Under two million words are too
+# few: most four-word stretches in them occur only once. The word model's speech shows it.
 
 # %%
 print(word_model.generate(70, context="\n\n", seed=3, temperature=0.8))
 
 
 # %% [markdown]
+# A few words at a time hang together, and then the sentence forgets how it began.
+#
 # ### A keyboard that predicts
 #
-# The source praises Markov chains for very fast predictive text. Build the keyboard: given what was typed so far, and perhaps the first letters of the next word, offer the three most probable words.
+# The source praises Markov chains for very fast predictive text. Build the keyboard: given what was typed so far, and perhaps the first letters of
+# the next word, offer the three most probable words. The word model of order 3 will do; its memory is two words. The last of the three cells
+# measures: at 400 random words of the test text, is the word that really comes next among the offers, and how long does an offer take?
 
 # %% tags=["export"]
 def suggest(model: NGramModel, context: str, typed: str = "", k: int = 3) -> list[str]:
@@ -1246,12 +1381,15 @@ latency = 1000 * np.median(times)
 print(f"first guess right {first:.0%}, among three {top_three:.0%}, {latency:.1f} ms per suggestion")
 
 # %% [markdown]
-# One word in five is guessed before its first letter and one in three is among the three offered, in about a millisecond. A finger takes a hundred.
+# One word in five is guessed before its first letter and one in three is among the three offered, in about a millisecond (your machine will print
+# another number). Somebody who types sixty words a minute, five letters each, needs two hundred for one key.
 #
 # ### More data
 #
-# Does more text help, and how much? Fit order 8 on ever larger slices of the training text. To see whether the answer depends on the kind of text, do the same with code: Python's own standard library, which is on every machine that can run this page (its text, and so the numbers, differ a little between Python
-# versions). Files are shuffled by a fixed rule and the last 300 kB are held out, from both. gzip has learned nothing beforehand and sees only the held-out text itself; it tells how much a text repeats *itself*.
+# Does more text help, and how much? Fit order 8 on ever larger slices of the training text. To see whether the answer depends on the kind of text,
+# do the same with code: Python's own standard library, which is on every machine that can run this page (its text, and so the numbers, differ a
+# little between Python versions). Files are shuffled by a fixed rule and the last 300 kB are held out, from both. gzip has learned nothing
+# beforehand and sees only the held-out text itself; it tells how much a text repeats *itself*.
 
 # %%
 import gzip
@@ -1314,16 +1452,19 @@ ax.set(
 ax.legend()
 figures.show(
     fig,
-    alt="Bits per byte against training size for speeches and Python code: both fall nearly straight on a log scale, and the code "
-    "curve stays above the speech curve, by half a bit at first and a tenth at the end.",
+    alt="Bits per byte against training size for speeches and Python code: both fall with every doubling, more slowly at the end, and the code "
+    "curve stays above the speech curve, by six tenths of a bit at first and two tenths at the end.",
 )
 
 # %% [markdown]
-# Two surprises for anyone who has heard that code is easy. To a model with a memory of seven bytes Python is *harder* than the presidents, at every size, though the gap closes. And to gzip, which knows no Python and no English but looks back 32 kB, it is much *easier*. Code
-# does repeat itself: the same names, over and over, within a file. But they are that file's own names, invented by its author, and neither seven bytes of memory nor other people's files predict them.
+# Two surprises for anyone who has heard that code is easy. To a model with a memory of seven bytes Python is *harder* than the presidents, at every
+# size, though the gap closes. And to gzip, which knows no Python and no English but looks back 32 kB, it is much *easier*. Code does repeat itself:
+# the same names, over and over, within a file. But they are that file's own names, invented by its author, and neither seven bytes of memory nor
+# other people's files predict them.
 #
-# Each doubling of the text takes off nearly the same number of bits: a straight line on a logarithmic scale, which chapter 07 will meet again as a scaling law. And more data of *which* kind? Train on one
-# megabyte of each of three kinds and test on all three.
+# Each doubling of the text still takes something off at four megabytes, though less than at the start: for speeches from 0.18 bits down to 0.06.
+# Chapter 07 will meet curves of this kind again under the name of *scaling laws*. And more data of *which* kind? Train on one megabyte of each of
+# three kinds and test on all three.
 
 # %%
 kinds = {"speeches": prose, "Shakespeare": "\n".join(plays.values()), "Python": code}
@@ -1340,7 +1481,7 @@ ax.set_xticks(range(3), kinds)
 ax.set_yticks(range(3), kinds)
 ax.grid(False)
 ax.set(
-    title="Does it help to have read something else?", xlabel="tested on (bits per byte)", ylabel="trained on 1 MB of"
+    title="Does reading other texts help?", xlabel="tested on (bits per byte)", ylabel="trained on 1 MB of"
 )
 figures.show(
     fig,
@@ -1349,12 +1490,16 @@ figures.show(
 )
 
 # %% [markdown]
-# The diagonal is what data of the right kind buys. Off the diagonal, for speeches as for Python, a megabyte of the wrong kind is worth less than the thirty kilobytes of the right kind with which the curves above begin. Whoever speaks a language, or writes a programming language, of which there is little text, is off the diagonal.
+# The diagonal is what data of the right kind buys. Off the diagonal, for speeches as for Python, a megabyte of the wrong kind is worth less than the
+# thirty kilobytes of the right kind with which the curves above begin. Whoever speaks a language, or writes a programming language, of which there
+# is little text, is off the diagonal.
 #
 # ### Compressors are language models
 #
-# A model that gives a text a probability can store it in $-\log_2 P$ bits, and a compressor is a model that does just that (Shannon, 1948). So the compressors on your machine belong on the ruler as well. *Primed* means: how many more bytes does it take to
-# compress training and test text together than the training text alone? The three differ in memory: gzip looks 32 kB back, xz as far as you let it, and PPMd (Cleary and Witten, 1984; Shkarin, 2002) mixes n-gram counts of up to 16 bytes, a cousin of the model above.
+# A model that gives a text a probability $P$ can store it in about $-\log_2 P$ bits, and a compressor is a model that does just that (Shannon,
+# 1948). So the compressors on your machine belong on the ruler as well. *Primed* means: how many more bytes does it take to compress training and
+# test text together than the training text alone? The three differ in memory: gzip looks 32 kB back and is not primed, xz as far as you let it, and
+# PPMd (Cleary and Witten, 1984; Shkarin, 2002) mixes n-gram counts of up to 16 bytes, a cousin of the model above. The cell takes half a minute.
 
 # %%
 for name, bits in ladder.measure_compressors(train_text, test_text).items():
@@ -1362,12 +1507,15 @@ for name, bits in ladder.measure_compressors(train_text, test_text).items():
 print(f"{'Kneser-Ney, bytes, n = 8':28} {byte_bits:.3f}")
 
 # %% [markdown]
-# gzip is what everyone uses and the weakest language model of the lot. PPMd, an n-gram model that keeps learning while it reads, beats our byte model; words, which see further back, beat PPMd.
+# gzip is what everyone uses and the weakest language model of the lot. PPMd, an n-gram model that keeps learning while it reads, beats our byte
+# model; words, which see further back, beat PPMd with 1.313.
 #
 # ### Against the library: KenLM
 #
-# KenLM (Heafield, 2011) is the n-gram toolkit of speech recognition and translation. It reads ARPA files, a text format from the 1990s that every such toolkit shares: log base 10 of each n-gram's
-# probability, the n-gram, and the log of what it hands down. Writing one is a loop; reading one back rebuilds the sorted arrays.
+# KenLM (Heafield, 2011) is an n-gram toolkit made for machine translation, where a search asks for millions of probabilities. It reads ARPA files, a
+# plain text format that n-gram toolkits share: log base 10 of each n-gram's probability, the n-gram, and the log of what it hands down. A line
+# `-1.301030 the -0.397940` says that *the* has probability 0.05 and hands down 0.4. Writing such a file is a loop; reading one back rebuilds the
+# sorted arrays.
 
 # %% tags=["export"]
 import os
@@ -1396,7 +1544,8 @@ def write_arpa(model: NGramModel, path: str) -> None:
 
 
 # %% [markdown]
-# Reading goes the other way, and takes any ARPA file: without a tokenizer, the file's own words become the vocabulary and a text is cut at white space.
+# Reading goes the other way, and takes any ARPA file: without a tokenizer, the file's own words become the vocabulary and a text is cut at white
+# space. Such a file has an `<unk>` for every other word, so this tokenizer, unlike ours, can refuse to read. Do not put it on the ruler.
 
 # %% tags=["export"]
 class WhitespaceTokenizer:
@@ -1424,6 +1573,11 @@ class WhitespaceTokenizer:
         """The words themselves."""
         return self.vocabulary
 
+
+# %% [markdown]
+# `_parse_arpa` cuts the file into rows, order by order, and names the line where something is wrong. `read_arpa` then numbers the rows as
+# `count_ngrams` did. The marks `<s>`, `</s>` and `<unk>` are dropped where the tokenizer has no such token. The last cell makes the round trip with
+# a small word model and prints by how much seven printed digits have moved its log-probabilities.
 
 # %% tags=["export"]
 def _parse_arpa(path: str) -> list[list[tuple[float, list[str], float]]]:
@@ -1504,7 +1658,8 @@ print(
 )
 
 # %% [markdown]
-# KenLM needs a compiler to install (`pip install kenlm`), so the next cell does its work where it is present, and says so where it is not. It asks KenLM for the probability of each token of a passage the model never saw.
+# KenLM needs a compiler to install (`pip install kenlm`), so the next cell does its work where it is present, and says so where it is not. It asks
+# KenLM for the probability of each token of a passage the model never saw.
 
 # %%
 try:
@@ -1520,7 +1675,8 @@ else:
     print(f"{len(tokens):,} tokens, largest difference in log10: {np.abs(ours - theirs).max():.1e}")
 
 # %% [markdown]
-# Token for token the same. NLTK, which many courses use, has a Kneser-Ney as well. It is written to be read, one dictionary look-up at a time, and is best met on a toy: give it a sentence with a word it has not seen.
+# Token for token the same, as far as seven printed digits go. NLTK, which many courses use, has a Kneser-Ney as well. It is written to be read, one
+# dictionary look-up at a time, and is best met on a toy: give it a pair of words of which it has not seen the second.
 
 # %%
 try:
@@ -1538,11 +1694,12 @@ else:
     print(f"ours, over bytes: {ruler.perplexity(ours, 'star trek'):.1f} per byte")
 
 # %% [markdown]
-# Infinite: it has no way to pay for a word it does not know. Ours spells.
+# Infinite: trained like this, it keeps nothing for a word it does not know. Ours works on bytes here, and there is no byte it does not know; the
+# word model above would spell.
 #
 # ## What the source says
 #
-# Six claims of the podcast fall into this chapter. Each verdict is drawn from numbers that a cell above printed.
+# Six claims of the source fall into this chapter. Each verdict is drawn from numbers that the cells above computed.
 
 # %%
 claims.verdict(
@@ -1560,9 +1717,9 @@ claims.verdict(
     6,
     "Word order matters, so n-grams improve categorisation.",
     f"telling ten presidents apart: {speaker_results['words']:.1%} with words, {speaker_results['words and pairs']:.1%} with words and pairs "
-    f"({gain:+.1%}), {speaker_results['triples']:.1%} with triples alone. War from peace: a mean AUC of {war_results['words']:.2f} with words, "
+    f"({gain * len(speaker_pieces):+.0f} pieces of {len(speaker_pieces)}, no more than luck would do), {speaker_results['triples']:.1%} with triples alone. War from peace: a mean AUC of {war_results['words']:.2f} with words, "
     f"{war_results['words and pairs']:.2f} with words and pairs.",
-    "holds in part",
+    "does not hold",
 )
 
 # %%
@@ -1608,8 +1765,11 @@ claims.verdict(
 # %% [markdown]
 # ## The rung
 #
-# Each chapter ends by putting its models on the *ladder*: bits per byte on the test text, and the *probes*. A probe is a minimal pair, two sentences that differ in one point of grammar: *the laws of the nation are just* and *the laws of the nation is just*. The model is asked
-# which it finds likelier; a coin gets half. The pairs are built so that counting single words does not help. Which points of grammar does counting catch?
+# Each chapter ends by putting its models on the *ladder*: bits per byte on the test text, and the *probes*. A probe is a *minimal pair*, two
+# sentences that differ in one point of grammar: *the laws of the nation are just* and *the laws of the nation is just*. The model is asked which it
+# finds likelier; a coin gets half. The pairs are built so that counting single words does not help. Which points of grammar does counting catch?
+# Each point below is one phenomenon of 10 to 19 pairs; its line is a 95 % interval, wide because so few pairs are asked. *Morphology*, at the
+# bottom, is about the forms of words, *syntax* about their order and agreement.
 
 # %%
 word_model = NGramModel.from_tables(word_tables, modified_kneser_ney, word_tokenizer)
@@ -1632,46 +1792,67 @@ ax.set(
     xlabel="pairs judged rightly, with 95 % interval (0.5 is a coin)",
     ylabel="phenomenon",
 )
-ax.legend(loc="lower left")
+ax.legend(loc="upper left")
 figures.show(
     fig,
     alt="Accuracy of the byte and the word model on each probe phenomenon: near perfect for neighbouring words such as order in a "
-    "phrase, near or below one half for agreement across a phrase or relative clause.",
+    "phrase, near or below one half for agreement across a phrase or relative clause and for inversion after a negative.",
 )
 
 # %% [markdown]
-# Neighbouring words are no problem: pronoun case, order inside a phrase. Agreement across a prepositional phrase or a relative clause is at chance or below it, since the noun next to the verb has the wrong number and that noun is all the model sees. This is the limit of
-# a short memory, and no amount of smoothing will move it.
+# Neighbouring words are no problem: pronoun case, order inside a phrase. Agreement across a prepositional phrase or a relative clause is at chance
+# or below it, since the noun next to the verb has the wrong number and that noun is all the model sees. Worst of all is the inversion after a
+# negative: of *never has the nation been* and *never the nation has been*, the word model prefers the second kind every time, presumably because
+# *the nation has* is the commoner order. This is the limit of a short memory, and no amount of smoothing will move it.
 #
-# The ladder so far. The rows come from a table in the repository that `bow2gpt ladder --measure all` computes anew; nothing in it is typed.
+# The ladder so far. The rows come from a table in the repository that `bow2gpt ladder --measure all` computes anew; nothing in it is typed. Do the
+# models that predict better also judge grammar better?
 
 # %%
 print(ladder.table())
 figures.show(ladder.figure(), alt=ladder.describe())
 
 # %% [markdown]
+# The bag of words gets about half of the pairs, as it should. Below it in the table, fewer bits and better grammar go together, up to words of order
+# 3; order 5 buys three hundredths of a bit and no syntax.
+#
 # ## What it cannot do
 #
-# * **It cannot share.** Having read *the treaty with Spain was ratified* a thousand times teaches it nothing about *the convention with France*. To it, *treaty* and *convention* are two numbers, as far apart as *treaty* and *potato*. Words need a notion of nearness: that is chapter 03.
-# * **It cannot look far.** Five words or eight bytes, and the subject of the sentence is out of sight. Doubling the memory squares the number of possible histories. That will take chapters 05 and 06.
-# * **It cannot be small.** Millions of numbers for one point three bits. But it learned in seconds, and you will be surprised how long it takes a neural network to catch up.
+# * **It cannot share.** Having read *the treaty with Spain was ratified* a thousand times teaches it nothing about *the convention with France*. To
+#   it, *treaty* and *convention* are two numbers, as far apart as *treaty* and *potato*. Words need a notion of nearness: that is chapter 03.
+# * **It cannot look far.** Four words or seven bytes back, and the subject of the sentence is out of sight. Doubling the memory squares the number
+#   of possible histories. That will take chapters 05 and 06.
+# * **It cannot be small.** Millions of numbers for 1.3 bits per byte. But it learned in seconds, and you will be surprised how long it takes a
+#   neural network to catch up.
 #
 # ## Exercises
 #
-# Open `exercises/02_counting_models/counting_models.ipynb`. Nine tasks, from a bag of words to Kneser-Ney, with checks under each that say what is wrong; `bow2gpt check 02` in a terminal grades them all.
+# Open `exercises/02_counting_models/counting_models.ipynb`. Nine tasks, from a bag of words to Kneser-Ney, with checks under each that say what is
+# wrong; `bow2gpt check 02` in a terminal grades them all.
 #
-# To think about, without a grade: Why does the byte model keep improving up to order 8 while the word model stops at 3? Which of your own text classifiers could be telling time instead of topic? How would you hide data from it to find out?
+# To think about, without a grade: Why does the byte model keep improving up to order 8 while the word model gains next to nothing after 3? Which of
+# your own text classifiers could be telling time instead of topic? How would you hide data from it to find out?
 #
 # ## Further reading
 #
-# * A. A. Markov (1913). *An example of statistical investigation of the text “Eugene Onegin” concerning the connection of samples in chains.* English translation in Science in Context 19(4), 2006.
+# * A. A. Markov (1913). *An example of statistical investigation of the text “Eugene Onegin” concerning the connection of samples in chains.*
+#   English translation in Science in Context 19(4), 2006.
 # * C. E. Shannon (1948). *A mathematical theory of communication.* Bell System Technical Journal 27.
 # * M. E. Maron (1961). *Automatic indexing: an experimental inquiry.* Journal of the ACM 8(3).
 # * K. Spärck Jones (1972). *A statistical interpretation of term specificity and its application in retrieval.* Journal of Documentation 28(1).
 # * G. Salton, A. Wong and C. S. Yang (1975). *A vector space model for automatic indexing.* Communications of the ACM 18(11).
-# * F. Jelinek and R. L. Mercer (1980). *Interpolated estimation of Markov source parameters from sparse data.* Pattern Recognition in Practice.
+# * F. Jelinek and R. L. Mercer (1980). *Interpolated estimation of Markov source parameters from sparse data.* In Pattern Recognition in Practice,
+#   North-Holland.
+# * J. G. Cleary and I. H. Witten (1984). *Data compression using adaptive coding and partial string matching.* IEEE Transactions on Communications
+#   32(4).
+# * G. Salton and C. Buckley (1988). *Term-weighting approaches in automatic text retrieval.* Information Processing & Management 24(5).
 # * T. C. Bell, J. G. Cleary and I. H. Witten (1990). *Text Compression.* Prentice Hall.
+# * H. Ney, U. Essen and R. Kneser (1994). *On structuring probabilistic dependences in stochastic language modelling.* Computer Speech & Language
+#   8(1).
 # * R. Kneser and H. Ney (1995). *Improved backing-off for m-gram language modeling.* ICASSP.
+# * A. McCallum and K. Nigam (1998). *A comparison of event models for naive Bayes text classification.* AAAI-98 Workshop on Learning for Text
+#   Categorization.
 # * S. F. Chen and J. Goodman (1999). *An empirical study of smoothing techniques for language modeling.* Computer Speech & Language 13(4).
 # * D. V. Khmelev and F. J. Tweedie (2001). *Using Markov chains for identification of writers.* Literary and Linguistic Computing 16(3).
-# * K. Heafield (2011). *KenLM: faster and smaller language model queries.* Workshop on Statistical Machine Translation.
+# * D. Shkarin (2002). *PPM: one step to practicality.* Data Compression Conference.
+# * K. Heafield (2011). *KenLM: faster and smaller language model queries.* Sixth Workshop on Statistical Machine Translation.
