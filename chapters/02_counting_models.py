@@ -961,13 +961,11 @@ start = time.perf_counter()
 byte_tables = count_ngrams(ByteTokenizer().encode(train_text), order=8, vocabulary_size=256)
 print(f"{time.perf_counter() - start:.1f} s")
 for n, table in enumerate(byte_tables, start=1):
-    print(
-        f"order {n}: {np.count_nonzero(table.counts):>9,} distinct of {256.0**n:.1e} possible, {np.mean(table.counts[table.counts > 0] == 1):.0%} seen once"
-    )
+    seen = table.counts[table.counts > 0]
+    print(f"order {n}: {len(seen):>9,} distinct of {256.0**n:.1e} possible, {np.mean(seen == 1):.0%} of them seen once")
 
 # %% [markdown]
-# More than half of the distinct 8-grams occur once, so many more must be waiting that were never seen. (Order 1 lists all 256 bytes, also those that
-# never occur.)
+# More than half of the distinct 8-grams occur once, so many more must be waiting that were never seen.
 #
 # ### What to do about zeros
 #
@@ -1302,9 +1300,9 @@ figures.show(
 # %%
 fitted = NGramModel.from_tables(byte_tables, jelinek_mercer(1.0), ByteTokenizer())
 unseen = np.mean(np.isneginf(fitted.token_log_probs(sample_of_validation)))
-print(
-    f"{unseen:.1%} of all bytes have probability zero; bits per byte: {ruler.bits_per_byte(fitted, sample_of_validation)}"
-)
+bits = ruler.bits_per_byte(fitted, sample_of_validation)
+print(f"{unseen:.1%} of all bytes have probability zero; bits per byte: {bits}")
+del byte_tables, fitted  # a hundred megabytes that the rest of the chapter does not need
 
 # %% [markdown]
 # Four bytes in a hundred, and one would have been enough.
@@ -1404,21 +1402,10 @@ def by_hash(text: str) -> str:
 
 
 library = Path(sysconfig.get_path("stdlib"))
-packages = [
-    "asyncio",
-    "concurrent",
-    "email",
-    "http",
-    "importlib",
-    "json",
-    "logging",
-    "multiprocessing",
-    "unittest",
-    "xml",
-]
+packages = ["asyncio", "concurrent", "email", "http", "importlib", "json", "logging", "multiprocessing", "unittest", "xml"]
 files = [*library.glob("*.py"), *(path for package in packages for path in library.glob(f"{package}/**/*.py"))]
-sources = {path.read_text("utf-8", "replace") for path in files}
-code = "\n".join(sorted(sources, key=by_hash))
+contents = {path.read_text("utf-8", "replace") for path in files}
+code = "\n".join(sorted((text for text in contents if text.isascii()), key=by_hash))
 prose = "\n\n".join(sorted((address.text for address in corpus.addresses("train")), key=by_hash))
 print(f"{len(code) / 1e6:.1f} MB of Python, {len(prose) / 1e6:.1f} MB of speeches")
 
