@@ -1462,7 +1462,7 @@ for row, material in enumerate(kinds.values()):
 fig, ax = plt.subplots(figsize=(5.2, 3.8))
 ax.imshow(-crossed, vmin=-7)
 for row, column in np.ndindex(3, 3):
-    dark = crossed[row, column] > 3.5
+    dark = crossed[row, column] > 4.5
     ax.text(column, row, f"{crossed[row, column]:.2f}", ha="center", va="center", color="white" if dark else "black")
 ax.set_xticks(range(3), kinds)
 ax.set_yticks(range(3), kinds)
