@@ -1505,7 +1505,9 @@ print(f"{'Kneser-Ney, bytes, n = 8':28} {byte_bits:.3f}")
 # sorted arrays.
 
 # %% tags=["export"]
-import os
+from pathlib import Path
+
+from bow2gpt.course.paths import atomic_path
 
 
 def write_arpa(model: NGramModel, path: str) -> None:
@@ -1515,19 +1517,18 @@ def write_arpa(model: NGramModel, path: str) -> None:
     for keys in model.keys[1:]:
         prefixes, last = np.divmod(keys, len(names))
         grams.append(np.column_stack([grams[-1][prefixes], last]))
-    partial = f"{path}.partial"
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write("\n\\data\\\n" + "".join(f"ngram {n}={len(g) + 3 * (n == 1)}\n" for n, g in enumerate(grams, 1)))
+    marks = [mark for mark in ("<unk>", "<s>", "</s>") if mark not in names]  # toolkits insist on them
+    with atomic_path(Path(path)) as partial, open(partial, "w", encoding="utf-8") as file:
+        file.write("\n\\data\\\n" + "".join(f"ngram {n}={len(g) + len(marks) * (n == 1)}\n" for n, g in enumerate(grams, 1)))
         for n, gram in enumerate(grams, start=1):
             file.write(f"\n\\{n}-grams:\n")
-            if n == 1:  # marks that toolkits insist on, and that this model never uses
-                file.write("-99\t<unk>\n-99\t<s>\n-99\t</s>\n")
+            if n == 1:
+                file.writelines(f"-99\t{mark}\n" for mark in marks)
             log_probs = np.log10(np.maximum(model.probabilities[n - 1], 1e-99))
             backoffs = np.log10(np.maximum(model.backoffs[n - 1], 1e-99)) if n < model.order else np.zeros(len(gram))
             for tokens, log_prob, backoff in zip(gram, log_probs, backoffs, strict=True):
                 file.write(f"{log_prob:.7f}\t{' '.join(names[token] for token in tokens)}\t{backoff:.7f}\n")
         file.write("\n\\end\\\n")
-    os.replace(partial, path)
 
 
 # %% [markdown]

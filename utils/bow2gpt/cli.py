@@ -182,7 +182,7 @@ def ladder(
 ) -> None:
     """Show every model of the book on one scale.
 
-    Example: bow2gpt ladder --measure unigram --draw
+    Example: bow2gpt ladder --measure bytes-8 --draw
     """
     from bow2gpt import ladder as rungs
     from bow2gpt.course.paths import UsageError

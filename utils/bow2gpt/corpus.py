@@ -5,6 +5,7 @@ But: nothing is downloaded here. A missing package is named with the command tha
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import importlib.util
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from bow2gpt.course.paths import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -303,10 +306,5 @@ def _read_memory(path: Path) -> dict:
 
 def _write_memory(path: Path, remembered: dict) -> None:
     """Remember, if the home directory can be written at all; the check is only repeated otherwise."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(remembered, indent=1), encoding="utf-8")
-        os.replace(partial, path)
-    except OSError:
-        pass
+    with contextlib.suppress(OSError):
+        write_atomically(path, json.dumps(remembered, indent=1).encode())

@@ -9,7 +9,6 @@ import csv
 import gzip
 import hashlib
 import lzma
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bow2gpt import corpus
+from bow2gpt.course.paths import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -229,10 +229,9 @@ def draw() -> Path:
     if not target.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {target.parent}; draw the ladder inside a clone of the book")
     fig = figure()
-    partial = target.with_suffix(".partial.svg")
-    fig.savefig(partial, metadata={"Date": None, "Description": fingerprint()})
+    with atomic_path(target) as partial:
+        fig.savefig(partial, format="svg", metadata={"Date": None, "Description": fingerprint()})
     plt.close(fig)
-    os.replace(partial, target)
     return target
 
 
@@ -246,9 +245,7 @@ def _path() -> Path:
 
 
 def _store(found: Sequence[dict[str, str]]) -> None:
-    partial = _path().with_suffix(".partial")
-    with open(partial, "w", encoding="utf-8", newline="") as file:
+    with atomic_path(_path()) as partial, open(partial, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, _COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(found)
-    os.replace(partial, _path())
