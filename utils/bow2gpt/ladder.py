@@ -208,7 +208,7 @@ def figure() -> Figure:
         known = [(float(row[feature]), place) for row, place in zip(models, places, strict=True) if row[feature]]
         judged.plot(*zip(*known, strict=True), marker=marker, linestyle="none", label=feature)
     judged.axvline(0.5, color="0.45", linewidth=1, linestyle="--", marker="")
-    judged.set(xlabel="probes judged rightly", xlim=(0.4, 1))
+    judged.set(xlabel="probes judged rightly (0.5: a coin)", xlim=(0.4, 1))
     judged.set_title("And its grammar?", fontsize=10)
     judged.legend(fontsize=8, loc="upper left", borderaxespad=0)
     fig.supylabel("model", fontsize=10)
