@@ -353,10 +353,10 @@ class NaiveBayes:
             raise ValueError(
                 f"got {len(counts)} documents and {len(labels)} labels; they must be equally many, and some"
             )
-        membership = np.eye(labels.max() + 1)[labels]  # (documents, classes)
-        smoothed = membership.T @ counts + smoothing  # (classes, vocabulary)
+        of_class = [labels == label for label in range(labels.max() + 1)]
+        smoothed = np.array([counts[mask].sum(axis=0) for mask in of_class]) + smoothing  # (classes, vocabulary)
         with np.errstate(divide="ignore"):  # a class without documents has prior zero
-            self.log_prior = np.log(membership.mean(axis=0))
+            self.log_prior = np.log([mask.mean() for mask in of_class])
             self.log_likelihood = np.log(smoothed / smoothed.sum(axis=1, keepdims=True))
         return self
 
@@ -564,8 +564,8 @@ def share_right(features: np.ndarray) -> float:
 speaker_results = {}
 for label, orders in mixtures.items():
     speaker_results[label] = share_right(np.hstack([by_order[n] for n in orders]))
-    print(f"{label:16} {speaker_results[label]:.1%} of {len(speaker_pieces)} pieces given to the right president")
-del by_order, features  # a hundred megabytes that the rest of the chapter does not need
+    print(f"{label:16} {speaker_results[label]:.1%} of {len(speaker_labels)} pieces given to the right president")
+del by_order, features, documents, pieces, speaker_pieces  # memory that the rest of the chapter does not need
 
 
 # %% [markdown]
@@ -1302,7 +1302,7 @@ fitted = NGramModel.from_tables(byte_tables, jelinek_mercer(1.0), ByteTokenizer(
 unseen = np.mean(np.isneginf(fitted.token_log_probs(sample_of_validation)))
 bits = ruler.bits_per_byte(fitted, sample_of_validation)
 print(f"{unseen:.1%} of all bytes have probability zero; bits per byte: {bits}")
-del byte_tables, fitted  # a hundred megabytes that the rest of the chapter does not need
+del byte_tables, fitted  # memory that the rest of the chapter does not need
 
 # %% [markdown]
 # Four bytes in a hundred, and one would have been enough.
@@ -1705,7 +1705,7 @@ claims.verdict(
     6,
     "Word order matters, so n-grams improve categorisation.",
     f"telling ten presidents apart: {speaker_results['words']:.1%} with words, {speaker_results['words and pairs']:.1%} with words and pairs "
-    f"({gain * len(speaker_pieces):+.0f} pieces of {len(speaker_pieces)}, no more than luck would do), {speaker_results['triples']:.1%} with triples alone. War from peace: a mean AUC of {war_results['words']:.2f} with words, "
+    f"({gain * len(speaker_labels):+.0f} pieces of {len(speaker_labels)}, no more than luck would do), {speaker_results['triples']:.1%} with triples alone. War from peace: a mean AUC of {war_results['words']:.2f} with words, "
     f"{war_results['words and pairs']:.2f} with words and pairs.",
     "does not hold",
 )

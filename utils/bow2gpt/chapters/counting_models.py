@@ -77,10 +77,10 @@ class NaiveBayes:
             raise ValueError(
                 f"got {len(counts)} documents and {len(labels)} labels; they must be equally many, and some"
             )
-        membership = np.eye(labels.max() + 1)[labels]  # (documents, classes)
-        smoothed = membership.T @ counts + smoothing  # (classes, vocabulary)
+        of_class = [labels == label for label in range(labels.max() + 1)]
+        smoothed = np.array([counts[mask].sum(axis=0) for mask in of_class]) + smoothing  # (classes, vocabulary)
         with np.errstate(divide="ignore"):  # a class without documents has prior zero
-            self.log_prior = np.log(membership.mean(axis=0))
+            self.log_prior = np.log([mask.mean() for mask in of_class])
             self.log_likelihood = np.log(smoothed / smoothed.sum(axis=1, keepdims=True))
         return self
 
