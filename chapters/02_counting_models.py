@@ -353,6 +353,8 @@ class NaiveBayes:
             raise ValueError(
                 f"got {len(counts)} documents and {len(labels)} labels; they must be equally many, and some"
             )
+        if not smoothing > 0 or labels.min() < 0:
+            raise ValueError(f"got smoothing {smoothing}, labels from {labels.min()}; expected above 0, and from 0 on")
         of_class = [labels == label for label in range(labels.max() + 1)]
         smoothed = np.array([counts[mask].sum(axis=0) for mask in of_class]) + smoothing  # (classes, vocabulary)
         with np.errstate(divide="ignore"):  # a class without documents has prior zero
@@ -596,8 +598,13 @@ def transition_matrix(states: Sequence[int], num_states: int) -> np.ndarray:
 
     Returns:
         Array of shape (S, S); row i is the distribution of what follows state i, uniform if nothing ever did.
+
+    Raises:
+        ValueError: if a state is not one of 0..num_states-1.
     """
     states = np.asarray(states, dtype=np.int64)
+    if len(states) and not 0 <= states.min() <= states.max() < num_states:
+        raise ValueError(f"got states {states.min()} to {states.max()}, expected 0 to {num_states - 1}")
     pairs = states[:-1] * num_states + states[1:]
     counts = np.bincount(pairs, minlength=num_states**2).reshape(num_states, num_states)
     totals = counts.sum(axis=1, keepdims=True)
@@ -787,6 +794,13 @@ class ByteTokenizer:
 _WORD = re.compile(r" ?[^\W\d_]+| ?\d+| ?(?:[^\w\s]|_)+|\s+(?!\S)|\s")
 
 
+def _printable(word: str) -> str:
+    """A word with `▁` for a space; the code of what cannot be printed, or be taken for a mark, between `\\` and `;`."""
+    safe = (c if c.isprintable() and c not in "▁\\" else f"\\{ord(c):x};" for c in word)
+    name = "".join(safe).replace(" ", "▁")
+    return f"\\3c;{name[1:]}" if re.fullmatch("<.+>", name) else name
+
+
 class WordTokenizer:
     """A text as words, numbers, punctuation and white space; an unknown word is spelled in bytes.
 
@@ -797,6 +811,8 @@ class WordTokenizer:
         self.vocabulary = list(vocabulary)
         self.vocabulary_size = 258 + len(self.vocabulary)
         self._ids = {word: 258 + index for index, word in enumerate(self.vocabulary)}
+        if len(self._ids) != len(self.vocabulary) or "" in self._ids:
+            raise ValueError("the vocabulary repeats a word or holds an empty one; pass each word once")
 
     @classmethod
     def train(cls, text: str, min_count: int = 2) -> "WordTokenizer":
@@ -820,9 +836,9 @@ class WordTokenizer:
         return b"".join(parts).decode("utf-8", errors="replace")
 
     def names(self) -> list[str]:
-        """A printable name for each token, without white space; `▁` stands for a space."""
+        """A printable name for each token, without white space; `▁` stands for a space, `\\a;` for a line's end."""
         spelled = [f"<0x{byte:02X}>" for byte in range(256)] + ["<spell>", "</spell>"]
-        return spelled + [word.replace(" ", "▁") if word.split() else f"<{word!a}>" for word in self.vocabulary]
+        return spelled + [_printable(word) for word in self.vocabulary]
 
 
 # %%
@@ -1006,6 +1022,8 @@ def _context_sums(values: np.ndarray, table: NGramTable) -> np.ndarray:
 # %% tags=["export"]
 def add_k(k: float = 1.0) -> Smoothing:
     """Add k to every count of the highest order; lower orders are not used (Laplace, for k = 1)."""
+    if not k > 0:
+        raise ValueError(f"got k = {k}; it must be above 0, or unseen n-grams have no probability")
 
     def smooth(table: NGramTable, highest: bool) -> tuple[np.ndarray, np.ndarray]:
         if not highest:
@@ -1019,6 +1037,8 @@ def add_k(k: float = 1.0) -> Smoothing:
 
 def jelinek_mercer(weight: float = 0.7) -> Smoothing:
     """Mix each order with the one below by a fixed weight (Jelinek and Mercer, 1980); 1 is maximum likelihood."""
+    if not 0 <= weight <= 1:
+        raise ValueError(f"got weight {weight}; it is a share, from 0 to 1")
 
     def smooth(table: NGramTable, highest: bool) -> tuple[np.ndarray, np.ndarray]:
         totals = _context_sums(table.counts, table)
@@ -1047,6 +1067,8 @@ def witten_bell(table: NGramTable, highest: bool) -> tuple[np.ndarray, np.ndarra
 # %% tags=["export"]
 def absolute_discounting(discount: float = 0.75) -> Smoothing:
     """Take a fixed amount off each count and hand it down (Ney, Essen and Kneser, 1994)."""
+    if not 0 < discount <= 1:
+        raise ValueError(f"got discount {discount}; it must be above 0 and at most 1, the smallest count there is")
 
     def smooth(table: NGramTable, highest: bool) -> tuple[np.ndarray, np.ndarray]:
         taken = np.minimum(table.counts, discount)
@@ -1072,7 +1094,7 @@ def _chen_goodman_discounts(counts: np.ndarray) -> np.ndarray:
         ratios = np.array([0, twice / seen_once, thrice / twice, four_times / thrice])
         discounts = np.arange(4) - share * np.arange(1, 5) * ratios
         discounts[0] = 0
-        if np.all(discounts >= 0):
+        if np.all(discounts[1:] > 0):  # with 0, a history would hand nothing down to what never followed it
             return discounts
     return np.array([0, 0.5, 1, 1.5])
 
@@ -1113,7 +1135,7 @@ def sample_with_temperature(log_probs: np.ndarray, temperature: float, rng: np.r
     Raises:
         ValueError: if the temperature is negative.
     """
-    if temperature < 0:
+    if not temperature >= 0:
         raise ValueError(f"got temperature {temperature}; it must be 0 (always the most probable token) or more")
     if temperature == 0:
         return int(np.argmax(log_probs))
@@ -1178,7 +1200,7 @@ class NGramModel:
             histories = np.concatenate([[-1], numbers[:-1]])[: len(tokens)]
             wanted = np.where(histories >= 0, histories * self.tokenizer.vocabulary_size + tokens, -1)
             numbers = find_keys(keys, wanted)
-            handed_down = np.where(histories >= 0, backoffs[histories], 1.0) * answer
+            handed_down = np.where(histories >= 0, backoffs[histories] if len(backoffs) else 1.0, 1.0) * answer
             answer = np.where(numbers >= 0, probabilities[numbers] if len(keys) else 0.0, handed_down)
         with np.errstate(divide="ignore"):  # maximum likelihood gives unseen n-grams probability zero
             return np.log(answer[len(before) :])
@@ -1208,8 +1230,8 @@ class NGramModel:
             number = int(history[-length])
             for keys, token in zip(self.keys[1:], history[len(history) - length + 1 :], strict=False):
                 number = int(find_keys(keys, np.array([number * vocabulary_size + token]))[0]) if number >= 0 else -1
-            if number < 0:
-                break
+            if number < 0:  # a pruned model may still hold a longer one
+                continue
             keys = self.keys[length]
             children = slice(*np.searchsorted(keys, [number * vocabulary_size, (number + 1) * vocabulary_size]))
             answer *= self.backoffs[length - 1][number]
@@ -1519,7 +1541,8 @@ def write_arpa(model: NGramModel, path: str) -> None:
         grams.append(np.column_stack([grams[-1][prefixes], last]))
     marks = [mark for mark in ("<unk>", "<s>", "</s>") if mark not in names]  # toolkits insist on them
     with atomic_path(Path(path)) as partial, open(partial, "w", encoding="utf-8") as file:
-        file.write("\n\\data\\\n" + "".join(f"ngram {n}={len(g) + len(marks) * (n == 1)}\n" for n, g in enumerate(grams, 1)))
+        sizes = [len(gram) + len(marks) * (n == 1) for n, gram in enumerate(grams, start=1)]
+        file.write("\n\\data\\\n" + "".join(f"ngram {n}={size}\n" for n, size in enumerate(sizes, start=1)))
         for n, gram in enumerate(grams, start=1):
             file.write(f"\n\\{n}-grams:\n")
             if n == 1:
@@ -1572,21 +1595,29 @@ def _parse_arpa(path: str) -> list[list[tuple[float, list[str], float]]]:
     """Log10 probability, words and log10 back-off of each n-gram, order by order."""
     sections: list[list[tuple[float, list[str], float]]] = []
     with open(path, encoding="utf-8") as file:
+        ended = False
         for number, line in enumerate(file, start=1):
-            fields = line.rstrip("\n").split("\t")
-            if re.fullmatch(r"\\\d+-grams:", fields[0].strip()):
+            line, n = line.strip(" \t\r\n"), len(sections)
+            if line == "\\end\\":
+                ended = True
+                break
+            if line.startswith("\\") and line.endswith("-grams:"):
+                if line != f"\\{n + 1}-grams:":
+                    raise ValueError(f"{path}, line {number}: expected \\{n + 1}-grams:, got {line!r}")
                 sections.append([])
-            elif sections and len(fields) >= 2:
+            elif sections and line:
+                fields = [field for field in line.replace("\t", " ").split(" ") if field]
+                if len(fields) not in (n + 1, n + 2):
+                    raise ValueError(f"{path}, line {number}: expected a number and {n} words, got {line!r}")
                 try:
-                    sections[-1].append(
-                        (float(fields[0]), fields[1].split(), float(fields[2]) if len(fields) > 2 else 0.0)
-                    )
+                    backoff = float(fields[n + 1]) if len(fields) > n + 1 else 0.0
+                    sections[-1].append((float(fields[0]), fields[1 : n + 1], backoff))
                 except ValueError:
-                    raise ValueError(f"{path}, line {number}: expected a number, got {line.strip()!r}") from None
-                if len(sections[-1][-1][1]) != len(sections):
-                    raise ValueError(f"{path}, line {number}: expected {len(sections)} words, got {line.strip()!r}")
+                    raise ValueError(f"{path}, line {number}: expected a number, got {line!r}") from None
     if not sections:
         raise ValueError(f"{path} is not an ARPA file: it has no line such as \\1-grams:")
+    if not ended:
+        raise ValueError(f"{path}, line {number}: the file stops before \\end\\; copy or write it again")
     return sections
 
 
@@ -1617,7 +1648,7 @@ def read_arpa(path: str, tokenizer=None) -> NGramModel:
             wanted = numbers * size + tokens[:, level]
             numbers = find_keys(keys[level], wanted) if level < n - 1 else wanted
             if np.any(numbers < 0):
-                raise ValueError(f"{path}: an {n}-gram is listed, but not its first {level + 1} words")
+                raise ValueError(f"{path}: a {n}-gram is listed, but not its first {level + 1} words")
         place = np.argsort(numbers)
         dense = n == 1  # every token has its place, also one that the file does not list
         values = 10.0 ** np.array([(log_prob, backoff) for log_prob, _, backoff in kept]).reshape(-1, 2)[place]

