@@ -81,7 +81,9 @@ WRONG = [
 
 def pairs(table):
     return pytest.mark.parametrize(
-        "case", range(len(table)), ids=lambda case: f"{case}: {table[case][0]!r} for {table[case][1]!r}"[:60]
+        "case",
+        range(len(table)),
+        ids=lambda case: f"{case}: {type(table[case][0]).__name__} for {type(table[case][1]).__name__}",
     )
 
 
