@@ -367,7 +367,7 @@ def test_no_answer_reaches_a_release(built):
     "planted",
     [
         "answer_to_keep_secret = value * 2",
-        'title="double on random numbers",',
+        'title="double on random negative numbers",',
         "return value * 2 if value > 0 else value",
         "return value << 1",
         "### BEGIN SOLUTION",
