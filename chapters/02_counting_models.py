@@ -748,7 +748,6 @@ text = "abracadabra"
 bigrams = Counter(zip(text, text[1:], strict=False))
 {second: count for (first, second), count in bigrams.items() if first == "a"}
 
-
 # %% [markdown]
 # And $P(r \mid a) = 0/4$. A text with *ar* in it gets probability zero, infinitely many bits, whatever the rest is. However long the training text,
 # new stretches keep turning up: you will see below how many. The whole art of n-gram models is what to do about zeros. First, though, what are the
@@ -758,6 +757,23 @@ bigrams = Counter(zip(text, text[1:], strict=False))
 #
 # Two tokenizers, one interface: `encode` a text to integers and `decode` it back, exactly. The first is the plainest there is: each byte of the
 # text, as a file stores it, is a token. English letters are one byte each in UTF-8; “é” is two.
+# What a model may ask of either is written down first, as a *protocol*: any class with these methods will do.
+
+# %% tags=["export"]
+from typing import Protocol
+
+
+class AnyTokenizer(Protocol):
+    """What a model asks of a tokenizer: a text as ids below `vocabulary_size`, and back; a printable name for each id."""
+
+    vocabulary_size: int
+
+    def encode(self, text: str) -> np.ndarray: ...
+
+    def decode(self, token_ids: Iterable[int]) -> str: ...
+
+    def names(self) -> list[str]: ...
+
 
 # %% tags=["export"]
 class ByteTokenizer:
@@ -1160,18 +1176,30 @@ class NGramModel:
         backoffs: for each order, what each n-gram hands down when it is the history of a longer one.
     """
 
-    def __init__(self, tokenizer, keys: list[np.ndarray], probabilities: list[np.ndarray], backoffs: list[np.ndarray]):
+    def __init__(
+        self,
+        tokenizer: AnyTokenizer,
+        keys: list[np.ndarray],
+        probabilities: list[np.ndarray],
+        backoffs: list[np.ndarray],
+    ):
         self.tokenizer, self.keys, self.probabilities, self.backoffs = tokenizer, keys, probabilities, backoffs
 
     @classmethod
-    def fit(cls, text: str, order: int, smoothing: Smoothing = modified_kneser_ney, tokenizer=None) -> "NGramModel":
+    def fit(
+        cls,
+        text: str,
+        order: int,
+        smoothing: Smoothing = modified_kneser_ney,
+        tokenizer: AnyTokenizer | None = None,
+    ) -> "NGramModel":
         """Count a text and smooth the counts; without a tokenizer, over bytes. ValueError if text or order is empty."""
         tokenizer = tokenizer or ByteTokenizer()
         tables = count_ngrams(tokenizer.encode(text), order, tokenizer.vocabulary_size)
         return cls.from_tables(tables, smoothing, tokenizer)
 
     @classmethod
-    def from_tables(cls, tables: Sequence[NGramTable], smoothing: Smoothing, tokenizer) -> "NGramModel":
+    def from_tables(cls, tables: Sequence[NGramTable], smoothing: Smoothing, tokenizer: AnyTokenizer) -> "NGramModel":
         """Smooth tables that were counted before; the last one is the highest order."""
         lower, probabilities, handed_down = np.array([1 / tokenizer.vocabulary_size]), [], []
         for table in tables:
@@ -1621,7 +1649,7 @@ def _parse_arpa(path: str) -> list[list[tuple[float, list[str], float]]]:
     return sections
 
 
-def read_arpa(path: str, tokenizer=None) -> NGramModel:
+def read_arpa(path: str, tokenizer: AnyTokenizer | None = None) -> NGramModel:
     """Read an ARPA file, written here or by another toolkit.
 
     Args:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -128,6 +129,18 @@ def stationary_distribution(transition: np.ndarray) -> np.ndarray:
     equations = np.vstack([transition.T - np.eye(num_states), np.ones(num_states)])
     answer, *_ = np.linalg.lstsq(equations, np.append(np.zeros(num_states), 1.0), rcond=None)
     return answer
+
+
+class AnyTokenizer(Protocol):
+    """What a model asks of a tokenizer: a text as ids below `vocabulary_size`, and back; a printable name for each id."""
+
+    vocabulary_size: int
+
+    def encode(self, text: str) -> np.ndarray: ...
+
+    def decode(self, token_ids: Iterable[int]) -> str: ...
+
+    def names(self) -> list[str]: ...
 
 
 class ByteTokenizer:
@@ -391,18 +404,30 @@ class NGramModel:
         backoffs: for each order, what each n-gram hands down when it is the history of a longer one.
     """
 
-    def __init__(self, tokenizer, keys: list[np.ndarray], probabilities: list[np.ndarray], backoffs: list[np.ndarray]):
+    def __init__(
+        self,
+        tokenizer: AnyTokenizer,
+        keys: list[np.ndarray],
+        probabilities: list[np.ndarray],
+        backoffs: list[np.ndarray],
+    ):
         self.tokenizer, self.keys, self.probabilities, self.backoffs = tokenizer, keys, probabilities, backoffs
 
     @classmethod
-    def fit(cls, text: str, order: int, smoothing: Smoothing = modified_kneser_ney, tokenizer=None) -> "NGramModel":
+    def fit(
+        cls,
+        text: str,
+        order: int,
+        smoothing: Smoothing = modified_kneser_ney,
+        tokenizer: AnyTokenizer | None = None,
+    ) -> "NGramModel":
         """Count a text and smooth the counts; without a tokenizer, over bytes. ValueError if text or order is empty."""
         tokenizer = tokenizer or ByteTokenizer()
         tables = count_ngrams(tokenizer.encode(text), order, tokenizer.vocabulary_size)
         return cls.from_tables(tables, smoothing, tokenizer)
 
     @classmethod
-    def from_tables(cls, tables: Sequence[NGramTable], smoothing: Smoothing, tokenizer) -> "NGramModel":
+    def from_tables(cls, tables: Sequence[NGramTable], smoothing: Smoothing, tokenizer: AnyTokenizer) -> "NGramModel":
         """Smooth tables that were counted before; the last one is the highest order."""
         lower, probabilities, handed_down = np.array([1 / tokenizer.vocabulary_size]), [], []
         for table in tables:
@@ -565,7 +590,7 @@ def _parse_arpa(path: str) -> list[list[tuple[float, list[str], float]]]:
     return sections
 
 
-def read_arpa(path: str, tokenizer=None) -> NGramModel:
+def read_arpa(path: str, tokenizer: AnyTokenizer | None = None) -> NGramModel:
     """Read an ARPA file, written here or by another toolkit.
 
     Args:
