@@ -83,7 +83,8 @@ checks.equal(bag_of_words(["z", "a", "z"], ["a", "b"]), [1, 0], hint="unknown wo
 checks.equal(bag_of_words(["stars", "war"], ["star", "war"]), [0, 1], hint="whole tokens are compared: *star* is not a word of *stars*")
 checks.equal(bag_of_words(["War"], ["war", "War"]), [0, 1], hint="tokens are compared as they are: do not change capitals")
 checks.equal(bag_of_words([], ["a", "b"]), [0, 0], hint="an empty document has a bag of zeros, of the vocabulary's length")
-checks.equal(bag_of_words(["war"] * 1000, ["war"]), [1000], hint="a word may occur thousands of times, beyond the 255 of a small integer type")
+many = bag_of_words(["war"] * 70_000, ["war"])
+checks.equal(many, [70_000], hint="a word may occur many times, beyond the 255 or 65,535 of a small integer type")
 
 ### BEGIN HIDDEN TESTS
 
@@ -243,6 +244,14 @@ checks.true(not np.isclose(ratio, np.log(3 / 2) + 1), "the 1 + in ln((1 + D) / (
 checks.true(not np.isclose(ratio, (np.log(5 / 3) + 1) / (np.log(5 / 4) + 1)), "D is the number of documents (rows), not of words (columns)")
 checks.close(ratio, np.log(4 / 3) + 1, hint="the weight of a word in 2 of 3 documents is ln(4 / 3) + 1")
 checks.close(tf_idf(np.array([[0, 0], [2, 0]])), [[0, 0], [1, 0]], hint="an empty document stays a row of zeros, and a word of no document a column of zeros")
+with_empty = tf_idf(np.array([[0, 0], [1, 1], [1, 0]]))
+ratio = with_empty[1][1] / with_empty[1][0]
+checks.close(ratio, (np.log(4 / 2) + 1) / (np.log(4 / 3) + 1), hint="D counts every document, an empty one too")
+other = tf_idf(np.array([[1, 1], [0, 1], [0, 1]]))
+ratio = other[0][0] / other[0][1]
+checks.close(ratio, np.log(4 / 2) + 1, hint="each call weighs by its own documents: keep nothing from the call before")
+small = tf_idf(np.array([[120, 50]], dtype=np.uint8))
+checks.close(small, [[12 / 13, 5 / 13]], hint="squares go beyond 255: do not square in the small integer type of the counts", rtol=1e-5)
 
 ### BEGIN HIDDEN TESTS
 
@@ -1099,6 +1108,14 @@ sticky = np.array([[0.999, 0.001], [0.003, 0.997]])
 checks.close(
     stationary_distribution(sticky), [0.75, 0.25], hint="a sticky chain needs thousands of steps to settle: you stopped too early", rtol=1e-5, atol=1e-6
 )
+circle = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+checks.close(
+    stationary_distribution(circle),
+    [1 / 3, 1 / 3, 1 / 3],
+    hint="a chain of period 3 never settles either: solve the equations, do not take steps",
+    rtol=1e-5,
+    atol=1e-6,
+)
 
 ### BEGIN HIDDEN TESTS
 
@@ -1283,6 +1300,8 @@ checks.equal(count_ngrams(["a", "b", "a"], 1), {("a",): 2, ("b",): 1}, hint="for
 checks.equal(count_ngrams(["a", "a", "a", "a"], 3), {("a", "a", "a"): 2}, hint="4 tokens have 2 trigrams")
 checks.equal(count_ngrams(["a", "b"], 2), {("a", "b"): 1}, hint="a text of exactly n tokens has one n-gram")
 checks.equal(count_ngrams(["a", "b"], 3), {}, hint="a text shorter than n has no n-grams")
+checks.equal(count_ngrams(["War", "war"], 1), {("War",): 1, ("war",): 1}, hint="tokens are counted as they are: do not change capitals")
+checks.equal(count_ngrams(["war"] * 301, 2), {("war", "war"): 300}, hint="an n-gram may occur hundreds of times: count each of them")
 checks.raises(ValueError, lambda: count_ngrams(["a", "b"], 0), hint="n = 0 means nothing: raise a ValueError")
 checks.raises(ValueError, lambda: count_ngrams(["a", "b"], -1), hint="a negative n means nothing: raise a ValueError")
 checks.raises(ValueError, lambda: count_ngrams([], 0), hint="n = 0 means nothing, for an empty text too")
@@ -1532,6 +1551,10 @@ checks.close(after[3], [0.25, 0.25, 0, 0.5], hint="after a context never seen th
 checks.close(after[2], [0.3125, 0.1875, 0, 0.5], hint="*my* follows no word now, so its N1+(. w) is 0; the other rows follow the formula", rtol=1e-5, atol=1e-6)
 half = np.asarray(kneser_ney(counts, discount=0.5))
 checks.close(half[2], [0.375, 0.125, 0, 0.5], hint="with discount=0.5, both terms use 0.5 and not 0.75", rtol=1e-5, atol=1e-6)
+alike = kneser_ney(np.ones((20, 20), dtype=int))
+checks.close(alike, np.full((20, 20), 1 / 20), hint="400 different bigrams, all seen once: each row is the same for each word", rtol=1e-5)
+none = np.asarray(kneser_ney(counts, discount=0.0))
+checks.close(none[2], [0.5, 0.0, 0.0, 0.5], hint="with discount=0 a context that was seen keeps its plain shares", rtol=1e-5, atol=1e-6)
 ten = np.asarray(kneser_ney(10 * counts, discount=0.1))
 checks.close(ten[0], [0.000625, 0.998125, 0, 0.00125], hint="N1+ counts different words, whether they were seen once or ten times", rtol=1e-5, atol=1e-6)
 many = kneser_ney(np.array([[200, 100], [1, 1]], dtype=np.uint8))
@@ -1742,7 +1765,7 @@ def kneser_ney(counts, discount=0.75):
 # * $p_i$: the probability that the model gave to token $i$, when it came; `log_probs` holds $\ln p_i$, natural logarithms, of shape $(N,)$;
 # * $N$: the number of tokens; with none there is nothing to average, so raise a `ValueError` that says so.
 #
-# By hand: probabilities $\frac12$ and $\frac18$. The mean of $-\ln\frac12 = 0.693$ and $-\ln\frac18 = 2.079$ is $1.386 = \ln 4$, so the perplexity is 4, the geometric mean of 2 and 8, and not 5.
+# By hand: probabilities $\frac12$ and $\frac18$. The mean of $-\ln\frac12 = 0.693$ and $-\ln\frac18 = 2.079$ is $1.386 = \ln 4$, so the perplexity is 4, the geometric mean of 2 and 8, and not 5. A text with a token of probability zero has an infinite perplexity.
 #
 # <details><summary>A nudge</summary>A model that is always certain, and right, has perplexity 1. Nothing can be lower.</details>
 # <details><summary>A push</summary>Stay in logs to the end: the product of 5000 probabilities is 0 in floating point, the mean of 5000 logs is harmless.</details>
@@ -1788,6 +1811,12 @@ checks.close(uneven, 4, hint="exp of the mean of 0.693 and 2.079", rtol=1e-5)
 checks.unchanged(log_probs, given, "the log probabilities")
 checks.close(perplexity(np.full(5000, np.log(0.1))), 10, hint="multiplying 5000 probabilities underflows to 0: average their logs", rtol=1e-5)
 checks.close(perplexity(np.array([0.0])), 1, hint="a model that is certain and right has perplexity 1")
+checks.close(perplexity(np.log([1.0, 0.25])), 2, hint="a token that was certain counts in the mean too", rtol=1e-5)
+checks.close(perplexity(np.log([0.5, 0.5, 0.125])), 2 ** (5 / 3), hint="equal log probabilities count each time they occur", rtol=1e-5)
+checks.true(
+    bool(np.isposinf(perplexity(np.array([-np.inf, 0.0])))),
+    "a token of probability zero makes the perplexity infinite: do not skip it, and do not replace it",
+)
 checks.raises(ValueError, lambda: perplexity(np.array([])), hint="an empty text has no mean: raise a ValueError")
 
 ### BEGIN HIDDEN TESTS
@@ -1961,6 +1990,9 @@ for temperature in (1.0, 0.5, 0.0):
     checks.true(isinstance(token, (int, np.integer)) and 0 <= token < 4, f"got {checks.show(token)}, expected one index from 0 to 3")
 greedy = {int(sample_with_temperature(log_probs, 0, np.random.default_rng(seed))) for seed in range(30)}
 checks.equal(greedy, {1}, hint="at temperature 0 the most probable token, 1, comes every time")
+close_race = np.log([0.333, 0.333, 0.334])
+greedy = {int(sample_with_temperature(close_race, 0, np.random.default_rng(seed))) for seed in range(30)}
+checks.equal(greedy, {2}, hint="at temperature 0 take the largest, however close the race: no small number instead of 0")
 checks.raises(ValueError, lambda: sample_with_temperature(log_probs, -1.0, np.random.default_rng(1)), hint="a negative temperature means nothing: raise a ValueError")
 
 
@@ -1980,6 +2012,10 @@ for temperature, expected, cause in [
 ]:
     shares = np.bincount(draws(log_probs, temperature, 3000, seed=5), minlength=4) / 3000
     checks.close(shares, expected, hint=cause, rtol=0, atol=0.06)
+shares = np.bincount(draws(np.log([0.5, 0.45, 0.05]), 0.1, 3000, seed=8), minlength=3) / 3000
+checks.close(shares, [0.741, 0.259, 0], hint="at a low temperature the second best still comes, only less often", rtol=0, atol=0.06)
+even = draws(np.zeros(40), 1.0, 2000, seed=9)
+checks.equal(len(set(even)), 40, hint="of 40 equally likely tokens each comes: do not cut the unlikely ones off")
 with np.errstate(all="ignore"):
     cold = draws(np.log([0.001, 0.001, 0.002, 0.996 / 4]), 0.0001, 50, seed=6)
     checks.equal(set(cold), {3}, hint="at a very small temperature exp underflows: subtract the largest log before you divide")
