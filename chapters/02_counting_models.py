@@ -756,15 +756,15 @@ bigrams = Counter(zip(text, text[1:], strict=False))
 # ### Tokens: bytes, and words that can be spelled
 #
 # Two tokenizers, one interface: `encode` a text to integers and `decode` it back, exactly. The first is the plainest there is: each byte of the
-# text, as a file stores it, is a token. English letters are one byte each in UTF-8; “é” is two.
-# What a model may ask of either is written down first, as a *protocol*: any class with these methods will do.
+# text, as a file stores it, is a token. English letters are one byte each in UTF-8; “é” is two. What a model may
+# ask of either is written down first, as a *protocol*: any class with these methods will do.
 
 # %% tags=["export"]
 from typing import Protocol
 
 
 class AnyTokenizer(Protocol):
-    """What a model asks of a tokenizer: a text as ids below `vocabulary_size`, and back; a printable name for each id."""
+    """What a model asks of a tokenizer: a text as ids below `vocabulary_size`, and back; a printable name for each."""
 
     vocabulary_size: int
 

@@ -331,3 +331,23 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
         paths.write_atomically(target, b"new")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_loop_without_end_costs_its_task_only_and_says_so(clone, tmp_path):
+    config = clone / "nbgrader_config.py"
+    config.write_text(config.read_text().replace("c.Execute.timeout = 120", "c.Execute.timeout = 3"))
+    tasks = read_exercise(clone, SMALL).tasks
+    release = nbformat.reads(build_release(clone, read_exercise(clone, SMALL)).decode(), as_version=4)
+    codes = {name: task.solution for name, task in tasks.items()} | {"double": "while True:\n    pass"}
+    path = tmp_path / "loop.ipynb"
+    nbformat.write(answered(release, codes), path)
+    double, initials = grade({"you": path}, SMALL, clone)["you"].tasks
+    assert (double.points, initials.points) == (0, initials.maximum)
+    assert "took too long" in double.message
+
+
+def test_a_notebook_that_ends_python_is_told_so(small, tmp_path):
+    codes = {"double": "import os\nos._exit(1)", "initials": "pass"}
+    path = tmp_path / "exit.ipynb"
+    nbformat.write(answered(read_notebook(small / NOTEBOOK), codes), path)
+    assert "Python itself ended" in grade({"you": path}, SMALL, small)["you"].error

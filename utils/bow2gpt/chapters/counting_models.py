@@ -132,7 +132,7 @@ def stationary_distribution(transition: np.ndarray) -> np.ndarray:
 
 
 class AnyTokenizer(Protocol):
-    """What a model asks of a tokenizer: a text as ids below `vocabulary_size`, and back; a printable name for each id."""
+    """What a model asks of a tokenizer: a text as ids below `vocabulary_size`, and back; a printable name for each."""
 
     vocabulary_size: int
 

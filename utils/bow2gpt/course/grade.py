@@ -66,7 +66,10 @@ def autograde(course: NbGraderAPI, exercise: str, student: str) -> None:
         warnings.simplefilter("ignore", SAWarning)  # of nbgrader's own making, and harmless
         outcome = course.autograde(exercise, student)
     if not outcome["success"]:
-        raise CourseError(f"could not be graded: {last_error(outcome)}")
+        cause = last_error(outcome)
+        if "DeadKernelError" in cause:
+            cause = "Python itself ended while the notebook ran: does a cell exit it, or fill the memory?"
+        raise CourseError(f"could not be graded: {cause}")
 
 
 def grade(
@@ -204,6 +207,6 @@ def _described(error: NotebookNode) -> str:
         return text
     if error.ename == "NotImplementedError":
         return NOT_ATTEMPTED
-    if error.ename == "CellTimeoutError":
+    if error.ename in ("CellTimeoutError", "KeyboardInterrupt"):  # the grader interrupts what takes too long
         return "it took too long and was stopped: is there a loop that never ends?"
     return f"{error.ename}: {text}" if text else error.ename
