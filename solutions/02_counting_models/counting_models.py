@@ -164,7 +164,7 @@ def bag_of_words(tokens, vocabulary):
     return counts
 
 
-# %% mistake="bag_of_words" name="overflow" says="may occur thousands of times"
+# %% mistake="bag_of_words" name="overflow" says="may occur many times"
 def bag_of_words(tokens, vocabulary):
     return np.array([tokens.count(word) % 256 for word in vocabulary], dtype=np.uint8)
 
