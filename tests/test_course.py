@@ -147,6 +147,8 @@ def test_one_bad_submission_stops_no_other(small, tmp_path):
     doubled.cells += [nbformat.from_dict(cell) for cell in doubled.cells[2:4]]
     warns = solved(small)
     warns.cells[2].source = "import warnings\ndef double(value):\n    warnings.warn('careful')\n    return value * 2"
+    mutters = solved(small)
+    mutters.cells[2].source = "import sys\ndef double(value):\n    print('hm', file=sys.stderr)\n    return value * 2"
     warns.cells.insert(0, nbformat.v4.new_code_cell("this is not Python"))
     killed = solved(small)
     killed.cells[2].source = "import os\nos._exit(1)"
@@ -164,6 +166,7 @@ def test_one_bad_submission_stops_no_other(small, tmp_path):
             "old format": file("old.ipynb", json.dumps(old).encode()),
             "doubled": file("doubled.ipynb", json.dumps(doubled).encode()),
             "warns": file("warns.ipynb", dump(warns)),
+            "mutters": file("mutters.ipynb", dump(mutters)),
             "killed": file("killed.ipynb", dump(killed)),
         },
         SMALL,
@@ -190,10 +193,11 @@ def test_one_bad_submission_stops_no_other(small, tmp_path):
     assert results["old format"].points == 6
     assert results["doubled"].points == 6
     assert [(task.points, task.message) for task in results["deleted"].tasks] == [(0, NOT_ATTEMPTED), (4, "")]
-    double, initials = results["warns"].tasks
+    assert results["warns"].points == 6
+    double, initials = results["mutters"].tasks
     assert double.points == 0
-    assert "disturbed by a warning" in double.message
-    assert "careful" in double.message
+    assert "disturbed by what your code wrote to standard error" in double.message
+    assert "hm" in double.message
     assert initials.points == 4
 
 

@@ -366,6 +366,12 @@ def tf_idf(counts):
     return counts
 
 
+# %% alternative="tf_idf" name="warns_on_the_way"
+def tf_idf(counts: np.ndarray) -> np.ndarray:
+    weighted = counts * (np.log((1 + len(counts)) / (1 + (counts > 0).sum(axis=0))) + 1)
+    return np.nan_to_num(weighted / np.linalg.norm(weighted, axis=1, keepdims=True))
+
+
 # %% alternative="tf_idf" name="loops_and_lists"
 def tf_idf(counts):
     num_documents, num_words = counts.shape
