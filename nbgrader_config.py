@@ -15,7 +15,7 @@ c.ClearSolutions.code_stub = {
 }
 
 c.Execute.timeout = 120  # seconds for one cell
-# nbgrader gives no points to a check that writes to standard error. So the kernel does not log that its messages are not
-# encrypted, and a right answer may divide by zero on its way, as numpy then warns.
+# nbgrader gives no points to a check that writes to standard error. So the kernel does not log that its messages are
+# not encrypted, and a right answer may divide by zero on its way, of which numpy warns.
 quiet = "import warnings; warnings.simplefilter('ignore')"
 c.Execute.extra_arguments = ["--IPKernelApp.log_level=ERROR", f"--IPKernelApp.exec_lines={quiet}"]

@@ -189,7 +189,11 @@ def _message(check: NotebookNode, answer: NotebookNode) -> str:
     error = _first_error(check.outputs)
     if error is None:
         printed = "".join(output.text for output in check.outputs if output.get("name") == "stderr").strip()
-        return f"the check was disturbed by what your code wrote to standard error: {printed}" if printed else "the check did not pass"
+        return (
+            f"the check was disturbed by what your code wrote to standard error: {printed}"
+            if printed
+            else "the check did not pass"
+        )
     if error.ename == "NameError" and (first := _first_error(answer.outputs)):
         if first.ename == "NotImplementedError":
             return NOT_ATTEMPTED
