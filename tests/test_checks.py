@@ -264,3 +264,24 @@ def test_show_is_one_short_line(value):
     assert len(shown) <= 240
     assert "\n" not in shown
     assert shown.endswith("...")
+
+
+def test_run_names_the_error_inside_a_call():
+    assert checks.run(lambda: 3) == 3
+    with pytest.raises(checks.CheckFailed, match=r"your code raised KeyError: 'z'. Likely cause: ignore unknown words"):
+        checks.run(lambda: {}["z"], hint="ignore unknown words")
+    with pytest.raises(NotImplementedError):
+        checks.run(lambda: (_ for _ in ()).throw(NotImplementedError("not attempted yet")))
+
+
+@pytest.mark.parametrize("came", [None, "ab", [[1], [1, 2]], [1, 2, 3], 5])
+def test_array_refuses_what_is_not_numbers_of_the_shape(came):
+    with pytest.raises(checks.CheckFailed, match="got .*expected numbers of shape"):
+        checks.array(came, (2,), "one place each")
+
+
+def test_array_takes_lists_and_tensors():
+    import torch
+
+    for came in ([1, 2], (1, 2), np.array([1, 2]), torch.tensor([1, 2])):
+        assert checks.array(came, (2,)).tolist() == [1, 2]

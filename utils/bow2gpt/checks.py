@@ -77,6 +77,46 @@ def close(got: Any, expected: Any, hint: str = "", rtol: float = 1e-6, atol: flo
     _compare(got, expected, hint, tolerance=(rtol, atol))
 
 
+def run(call: Callable[[], Any], hint: str = "") -> Any:
+    """Give what a call returns; an error inside it is a failed check, with the likely cause.
+
+    Raises:
+        CheckFailed: naming the error.
+    """
+    try:
+        return call()
+    except (CheckFailed, NotImplementedError):
+        raise
+    except Exception as error:
+        came = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise CheckFailed(_message(f"your code raised {came}", hint)) from error
+
+
+def array(got: Any, shape: tuple[int, ...], hint: str = "") -> np.ndarray:
+    """Give the answer as an array, for checks that look closer: lists and tensors become arrays too.
+
+    Args:
+        got: what the learner's code returned.
+        shape: the right shape; `()` for one number.
+        hint: what the places of the array are.
+
+    Raises:
+        CheckFailed: if it is nothing, not numbers or of another shape.
+    """
+    wanted = f"numbers of shape {shape}" if shape else "one number"
+    if got is None:
+        fail(_message(f"got None, expected {wanted}", "a function without `return` gives None"))
+    try:
+        came = _array(got)
+    except (ValueError, TypeError):  # rows of several lengths
+        came = np.empty(0, dtype=object)
+    if came.dtype.kind not in "biufc":
+        fail(_message(f"got {show(got)}, expected {wanted}", hint))
+    if came.shape != shape:
+        fail(_message(f"got {f'shape {came.shape}' if shape else show(got)}, expected {wanted}", hint))
+    return came
+
+
 def raises(error: type[Exception], call: Callable[[], Any], hint: str = "") -> None:
     """Refuse the answer unless the call raises the given error.
 
