@@ -28,36 +28,80 @@ CONTEXT = "\n\n"
 
 #: What the short names in the column `source` stand for: where the phenomenon was first described or made a test.
 REFERENCES = {
+    "Anscombe 1964": "G. E. M. Anscombe. Before and After. Philosophical Review 73, 1964",
     "Aronoff 1976": "Mark Aronoff. Word Formation in Generative Grammar. MIT Press, 1976",
+    "Bar-Hillel 1954": "Yehoshua Bar-Hillel. Indexical Expressions. Mind 63, 1954",
+    "Barwise & Cooper 1981": "Jon Barwise and Robin Cooper. Generalized Quantifiers and Natural Language. "
+    "Linguistics and Philosophy 4, 1981",
     "Berko 1958": "Jean Berko. The Child's Learning of English Morphology. Word 14, 1958",
+    "Blakemore 1987": "Diane Blakemore. Semantic Constraints on Relevance. Blackwell, 1987",
     "Bybee & Slobin 1982": "Joan L. Bybee and Dan I. Slobin. Rules and Schemas in the Development and Use of the "
     "English Past Tense. Language 58, 1982",
+    "Chomsky & Halle 1968": "Noam Chomsky and Morris Halle. The Sound Pattern of English. Harper & Row, 1968",
     "Chomsky 1957": "Noam Chomsky. Syntactic Structures. Mouton, 1957",
     "Chomsky 1965": "Noam Chomsky. Aspects of the Theory of Syntax. MIT Press, 1965",
     "Chomsky 1970": "Noam Chomsky. Remarks on Nominalization. In Readings in English Transformational Grammar, 1970",
     "Chomsky 1981": "Noam Chomsky. Lectures on Government and Binding. Foris, 1981",
+    "Clark & Marshall 1981": "Herbert H. Clark and Catherine R. Marshall. Definite Reference and Mutual Knowledge. "
+    "In Elements of Discourse Understanding. Cambridge University Press, 1981",
+    "Clark 1975": "Herbert H. Clark. Bridging. In Theoretical Issues in Natural Language Processing, 1975",
+    "Cooper & Ross 1975": "William E. Cooper and John Robert Ross. World Order. In Papers from the Parasession on "
+    "Functionalism. Chicago Linguistic Society, 1975",
+    "Cresswell 1976": "M. J. Cresswell. The Semantics of Degree. In Montague Grammar. Academic Press, 1976",
+    "Cruse 1986": "D. A. Cruse. Lexical Semantics. Cambridge University Press, 1986",
     "Emonds 1970": "Joseph E. Emonds. Root and Structure-Preserving Transformations. Dissertation, MIT, 1970",
+    "Fillmore 1968": "Charles J. Fillmore. The Case for Case. In Universals in Linguistic Theory. Holt, Rinehart "
+    "and Winston, 1968",
+    "Fillmore 1975": "Charles J. Fillmore. Santa Cruz Lectures on Deixis, 1971. Indiana University Linguistics "
+    "Club, 1975",
+    "Firth 1957": "J. R. Firth. Papers in Linguistics 1934-1951. Oxford University Press, 1957",
     "Gordon 1985": "Peter Gordon. Level-Ordering in Lexical Development. Cognition 21, 1985",
     "Greenberg 1963": "Joseph H. Greenberg. Some Universals of Grammar with Particular Reference to the Order of "
     "Meaningful Elements. In Universals of Language. MIT Press, 1963",
+    "Halle 1978": "Morris Halle. Knowledge Unlearned and Untaught: What Speakers Know about the Sounds of Their "
+    "Language. In Linguistic Theory and Psychological Reality. MIT Press, 1978",
+    "Halliday & Hasan 1976": "M. A. K. Halliday and Ruqaiya Hasan. Cohesion in English. Longman, 1976",
+    "Hamblin 1973": "C. L. Hamblin. Questions in Montague English. Foundations of Language 10, 1973",
+    "Hearst 1992": "Marti A. Hearst. Automatic Acquisition of Hyponyms from Large Text Corpora. COLING 1992",
+    "Heim 1982": "Irene Heim. The Semantics of Definite and Indefinite Noun Phrases. Dissertation, University of "
+    "Massachusetts Amherst, 1982",
+    "Horn 1972": "Laurence R. Horn. On the Semantic Properties of Logical Operators in English. Dissertation, "
+    "University of California, Los Angeles, 1972",
+    "Jakobson 1960": "Roman Jakobson. Closing Statement: Linguistics and Poetics. In Style in Language. MIT Press, "
+    "1960",
+    "Jespersen 1909": "Otto Jespersen. A Modern English Grammar on Historical Principles. Part I: Sounds and "
+    "Spellings. Carl Winter, 1909",
+    "Karttunen 1971": "Lauri Karttunen. Implicative Verbs. Language 47, 1971",
+    "Karttunen 1976": "Lauri Karttunen. Discourse Referents. In Syntax and Semantics 7. Academic Press, 1976",
     "Klima 1964": "Edward S. Klima. Negation in English. In The Structure of Language. Prentice-Hall, 1964",
-    "Ladusaw 1979": "William A. Ladusaw. Polarity Sensitivity as Inherent Scope Relations. Dissertation, University of "
-    "Texas at Austin, 1979",
+    "Ladusaw 1979": "William A. Ladusaw. Polarity Sensitivity as Inherent Scope Relations. Dissertation, University "
+    "of Texas at Austin, 1979",
     "Levin 1993": "Beth Levin. English Verb Classes and Alternations. University of Chicago Press, 1993",
     "Linzen et al. 2016": "Tal Linzen, Emmanuel Dupoux and Yoav Goldberg. Assessing the Ability of LSTMs to Learn "
     "Syntax-Sensitive Dependencies. TACL 4, 2016",
+    "Lyons 1977": "John Lyons. Semantics. Cambridge University Press, 1977",
     "Marchand 1969": "Hans Marchand. The Categories and Types of Present-Day English Word-Formation. 2nd edition, "
     "C. H. Beck, 1969",
-    "Marvin & Linzen 2018": "Rebecca Marvin and Tal Linzen. Targeted Syntactic Evaluation of Language Models. EMNLP, "
-    "2018",
-    "Quirk et al. 1985": "Randolph Quirk, Sidney Greenbaum, Geoffrey Leech and Jan Svartvik. A Comprehensive Grammar "
-    "of the English Language. Longman, 1985",
+    "Marvin & Linzen 2018": "Rebecca Marvin and Tal Linzen. Targeted Syntactic Evaluation of Language Models. "
+    "EMNLP, 2018",
+    "Pinker & Birdsong 1979": "Steven Pinker and David Birdsong. Speakers' Sensitivity to Rules of Frozen Word "
+    "Order. Journal of Verbal Learning and Verbal Behavior 18, 1979",
+    "Quirk et al. 1985": "Randolph Quirk, Sidney Greenbaum, Geoffrey Leech and Jan Svartvik. A Comprehensive "
+    "Grammar of the English Language. Longman, 1985",
     "Sag et al. 1985": "Ivan A. Sag, Gerald Gazdar, Thomas Wasow and Steven Weisler. Coordination and How to "
     "Distinguish Categories. Natural Language and Linguistic Theory 3, 1985",
-    "Warstadt et al. 2020": "Alex Warstadt et al. BLiMP: The Benchmark of Linguistic Minimal Pairs for English. TACL "
-    "8, 2020",
-    "Wilcox et al. 2018": "Ethan Wilcox, Roger Levy, Takashi Morita and Richard Futrell. What Do RNN Language Models "
-    "Learn about Filler-Gap Dependencies? BlackboxNLP 2018",
+    "Schegloff & Sacks 1973": "Emanuel A. Schegloff and Harvey Sacks. Opening Up Closings. Semiotica 8, 1973",
+    "Searle 1969": "John R. Searle. Speech Acts. Cambridge University Press, 1969",
+    "Stalnaker 1974": "Robert Stalnaker. Pragmatic Presuppositions. In Semantics and Philosophy. New York "
+    "University Press, 1974",
+    "Vendler 1957": "Zeno Vendler. Verbs and Times. Philosophical Review 66, 1957",
+    "Venezky 1970": "Richard L. Venezky. The Structure of English Orthography. Mouton, 1970",
+    "Warstadt et al. 2020": "Alex Warstadt et al. BLiMP: The Benchmark of Linguistic Minimal Pairs for English. "
+    "TACL 8, 2020",
+    "Wilcox et al. 2018": "Ethan Wilcox, Roger Levy, Takashi Morita and Richard Futrell. What Do RNN Language "
+    "Models Learn about Filler-Gap Dependencies? BlackboxNLP 2018",
+    "Winston et al. 1987": "Morton E. Winston, Roger Chaffin and Douglas Herrmann. A Taxonomy of Part-Whole "
+    "Relations. Cognitive Science 11, 1987",
     "Zimmer 1964": "Karl E. Zimmer. Affixal Negation in English and Other Languages. Supplement to Word 20, 1964",
 }
 
