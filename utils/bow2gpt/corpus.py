@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -211,6 +213,67 @@ def pronunciations() -> dict[str, tuple[tuple[str, ...], ...]]:
         entry, *phonemes = line.split("#")[0].split()
         found.setdefault(re.sub(r"\(\d+\)$", "", entry), []).append(tuple(phonemes))
     return {word: tuple(variants) for word, variants in found.items()}
+
+
+@cache
+def morphemes() -> dict[str, tuple[str, ...]]:
+    """A list made by hand for this book: words of the training split, each cut into its morphs, in alphabetical order.
+
+    The rules of the list:
+        * Cut as English is today, not by history: both sides of a cut recur in other words with the same meaning. So
+          `govern-ment`, but `nation`, `witness` and `island` stay whole.
+        * A stem is a word of today, or one but for its spelling. Latin stems that are none (-ceive, -mit, -duct) are
+          not cut off: `receive`. A prefix is cut where it adds its own meaning: `re-build`, but `remov-al`.
+        * The morphs cover the spelled word. A suffix keeps its letters, and a change of spelling goes with the stem:
+          `nam-ed`, `plann-ed`, `happi-ness`, `treati-es`; the plural is -s after a written e, as in `wage-s`.
+        * Compounds are cut into their words: `rail-road`. Inflection inside a stem is not cut: `men`, `brought`.
+
+    Raises:
+        ValueError: if the list is malformed; the message names the line.
+    """
+    return _read_morphemes(resources.files("bow2gpt") / "morphemes.csv")
+
+
+def _read_morphemes(path: Path | Traversable) -> dict[str, tuple[str, ...]]:
+    """Read a CSV file with the columns word, morphs (joined by hyphens), sorted by word."""
+    found: dict[str, tuple[str, ...]] = {}
+    previous = ""
+    with path.open("r", encoding="utf-8", newline="") as file:
+        reader = csv.reader(file, strict=True)
+        try:
+            header = next(reader, [])
+            if header != ["word", "morphs"]:
+                raise ValueError(f"got the columns {','.join(header) or 'none'}, expected word,morphs")
+            for row in reader:
+                word, morphs = _checked_morphs(row)
+                if word <= previous:
+                    raise ValueError(
+                        f"{word!r} comes after {previous!r}; sort the rows by word, and keep each word once"
+                    )
+                found[word] = morphs
+                previous = word
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not UTF-8 text ({error.reason}); save the file as UTF-8") from error
+        except (csv.Error, ValueError) as error:
+            raise ValueError(f"{path}, line {max(reader.line_num, 1)}: {error}") from error
+    if not found:
+        raise ValueError(f"{path}: got no words; expected at least one row below the names of the columns")
+    return found
+
+
+def _checked_morphs(row: list[str]) -> tuple[str, tuple[str, ...]]:
+    if len(row) != 2:
+        raise ValueError(f"got {len(row)} cells, expected 2: a word, and its morphs joined by hyphens")
+    word, morphs = row[0], tuple(row[1].split("-"))
+    if not (word.isalpha() and word.islower()):
+        raise ValueError(f"got the word {word!r}, expected lower-case letters only")
+    if not all(morphs):
+        raise ValueError(f"got an empty morph in {row[1]!r}; put one hyphen between two morphs, and none at the ends")
+    if "".join(morphs) != word:
+        raise ValueError(
+            f"the morphs {row[1]!r} spell {''.join(morphs)!r}, expected {word!r}; they must cover the word"
+        )
+    return word, morphs
 
 
 @dataclass(frozen=True)
