@@ -22,6 +22,7 @@ import numpy as np
 
 from bow2gpt import corpus, ruler
 from bow2gpt.chapters import counting_models as cm
+from bow2gpt.chapters.language_features import words
 
 PATTERN = r"[^\W\d_]+(?:['’][^\W\d_]+)*"
 
@@ -60,13 +61,13 @@ def bags() -> None:
     from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer, TfidfVectorizer
 
     texts = [address.text for address in corpus.addresses()]
-    documents = [cm.words(text) for text in texts]
+    documents = [words(text) for text in texts]
     vocabulary = cm.build_vocabulary(documents, min_documents=5)
 
     from_text = TfidfVectorizer(token_pattern=PATTERN, vocabulary=vocabulary)
     compare(
         "bag of words and TF-IDF, from raw text",
-        seconds(lambda: cm.tf_idf(cm.document_term_matrix([cm.words(text) for text in texts], vocabulary))),
+        seconds(lambda: cm.tf_idf(cm.document_term_matrix([words(text) for text in texts], vocabulary))),
         seconds(lambda: from_text.fit_transform(texts)),
         "scikit-learn",
     )

@@ -72,7 +72,7 @@ figures.show(
 # ## The promise: one ladder
 #
 # Every model of the book is asked the same two questions. How many bits does it need to write down a byte of text it has never seen? Eight means that it knows nothing; less is better. And does it know which of two sentences is
-# grammatical? The answers of all models so far stand on one *ladder*, which grows with the chapters. Gzip, xz and PPMd are compressors, there for comparison: a good model of a text is also a good way to make it small.
+# the right one? The answers of all models so far stand on one *ladder*, which grows with the chapters. Gzip, xz and PPMd are compressors, there for comparison: a good model of a text is also a good way to make it small.
 
 # %%
 from bow2gpt import ladder
@@ -110,4 +110,4 @@ except checks.CheckFailed as message:
 # In a terminal (*File, New, Terminal*), `bow2gpt check 02` grades your exercise of chapter 02 with further, hidden checks, `bow2gpt progress` shows how far you are, and `bow2gpt reset 02` gives you a fresh copy and keeps yours beside it. Exercises never
 # depend on each other: each starts from the book's own version of everything before.
 #
-# Now open [chapter 02, Counting models](02_counting_models.ipynb). (Chapter 01, Language features, is being written; nothing in 02 needs it yet.)
+# Now open [chapter 01, Language features](01_language_features.ipynb).

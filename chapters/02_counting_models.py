@@ -7,8 +7,8 @@
 #
 # A language model answers one question: how probable is this text? The ruler of this book turns the answer into bits: a text of probability $P$
 # costs $-\log_2 P$ bits, divided by its length in bytes. Before anything is learned all 256 bytes are alike, each has probability 1/256, and the
-# cost is $-\log_2 (1/256) = 8$ bits per byte. This chapter gets from 8 to about 1.3 by doing nothing but counting. No gradients, no network, nothing
-# that would have surprised a clerk of 1913.
+# cost is $-\log_2 (1/256) = 8$ bits per byte. Chapter 01 came down to about 2, with nothing but the frequency of tokens. This chapter gets to about
+# 1.3 by counting what follows what. No gradients, no network, nothing that would have surprised a clerk of 1913.
 #
 # You count in three ways. *Bags* count words and forget their order: good for telling what a text is about. *Chains* count what follows what: now
 # you can predict. *N-gram models* count longer and longer stretches, and spend most of their cleverness on what was never counted at all. At the end
@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bow2gpt import claims, corpus, figures, ladder, probes, ruler
+from bow2gpt.chapters.language_features import words
 
 # %% [markdown]
 # ## The idea by hand
@@ -55,8 +56,8 @@ Counter(training_log).most_common()
 #
 # ## Build it: bags
 #
-# Two decisions come before counting. *What is a word?* Here: a run of letters, lower-cased, apostrophes inside kept, so that *don't* stays whole and
-# *1862* is dropped. *Which words count?* A *vocabulary* fixes the columns; to keep it free of typing errors and names, a word must occur in a few
+# Two decisions come before counting. *What is a word?* `words` of chapter 01 says: a run of letters, lower-cased, apostrophes inside kept, so that
+# *don't* stays whole and *1862* is dropped. *Which words count?* A *vocabulary* fixes the columns; to keep it free of typing errors and names, a word must occur in a few
 # documents before it gets a column. A *document* is whatever you put into one bag: a sentence here, a whole speech below.
 
 # %% tags=["export"]
@@ -66,10 +67,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-
-def words(text: str) -> list[str]:
-    """Cut a text into lower-case words: runs of letters, with apostrophes inside them."""
-    return re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*", text.lower())
+from bow2gpt.chapters.language_features import AnyTokenizer, ByteTokenizer
 
 
 def build_vocabulary(documents: Iterable[Sequence[str]], min_documents: int = 1) -> list[str]:
@@ -755,49 +753,9 @@ bigrams = Counter(zip(text, text[1:], strict=False))
 #
 # ### Tokens: bytes, and words that can be spelled
 #
-# Two tokenizers, one interface: `encode` a text to integers and `decode` it back, exactly. The first is the plainest there is: each byte of the
-# text, as a file stores it, is a token. English letters are one byte each in UTF-8; “é” is two. What a model may
-# ask of either is written down first, as a *protocol*: any class with these methods will do.
-
-# %% tags=["export"]
-from typing import Protocol
-
-
-class AnyTokenizer(Protocol):
-    """What a model asks of a tokenizer: a text as ids below `vocabulary_size`, and back; a printable name for each."""
-
-    vocabulary_size: int
-
-    def encode(self, text: str) -> np.ndarray: ...
-
-    def decode(self, token_ids: Iterable[int]) -> str: ...
-
-    def names(self) -> list[str]: ...
-
-
-# %% tags=["export"]
-class ByteTokenizer:
-    """A text as its UTF-8 bytes: 256 tokens, nothing unknown.
-
-    But: it sees letters beyond ASCII as two to four tokens.
-    """
-
-    vocabulary_size = 256
-
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids of a text: shape (bytes,)."""
-        return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int64)
-
-    def decode(self, token_ids: Iterable[int]) -> str:
-        """The text of some token ids; bytes that are no valid UTF-8 become the replacement character."""
-        return bytes(int(token) for token in token_ids).decode("utf-8", errors="replace")
-
-    def names(self) -> list[str]:
-        """A printable name for each token, without white space."""
-        return [f"<0x{byte:02X}>" for byte in range(256)]
-
-
-# %% [markdown]
+# Chapter 01 left you with two tokenizers behind one interface, `encode` and `decode`: bytes, and byte-level BPE. Bytes will do for most of this
+# chapter, since they let you watch a model learn to spell. But a bag holds words, and n-grams of words are the classic, so here is a third.
+#
 # Words are harder, because there is always one more. A model that maps every unknown word to one symbol `<unk>` looks better the more it refuses to
 # read, and could not be compared by our ruler at all: what is the probability of a text if parts of it are “something”? So here an unknown word is
 # *spelled*: a token that announces it, its bytes one by one, a token that ends it. The word pays for each of its letters.
@@ -1812,16 +1770,16 @@ claims.verdict(
 # %% [markdown]
 # ## The rung
 #
-# Each chapter ends by putting its models on the *ladder*: bits per byte on the test text, and the *probes*. A probe is a *minimal pair*, two
-# sentences that differ in one point of grammar: *the laws of the nation are just* and *the laws of the nation is just*. The model is asked which it
-# finds likelier; a coin gets half. The pairs are built so that counting single words does not help. Which points of grammar does counting catch?
-# Each point below is one phenomenon of 10 to 19 pairs; its line is a 95 % interval, wide because so few pairs are asked. *Morphology*, at the
-# bottom, is about the forms of words, *syntax* about their order and agreement.
+# Each chapter ends by putting its models on the *ladder*: bits per byte on the test text, and the *probes* of chapter 01, minimal pairs of which the
+# model says which half it finds likelier; a coin gets half of them. Which points of grammar does counting catch? The figure takes the two features
+# that are about grammar. Each line is one phenomenon of 10 to 19 pairs with its 95 % interval, wide because so few pairs are asked. *Morphology*, at
+# the bottom, is about the forms of words, *syntax* about their order and agreement.
 
 # %%
 word_model = NGramModel.from_tables(word_tables, modified_kneser_ney, word_tokenizer)
 results = {"bytes, n = 8": probes.score(byte_model), "words, n = 5": probes.score(word_model)}
-phenomena = [score for score in results["words, n = 5"] if score.phenomenon is not None]
+grammar = ("morphology", "syntax")
+phenomena = [score for score in results["words, n = 5"] if score.phenomenon is not None and score.feature in grammar]
 phenomena.sort(key=lambda score: (score.feature, score.accuracy))
 fig, ax = plt.subplots(figsize=(7, 8.4))
 for (name, scores), marker, shift in zip(results.items(), "os", (-0.14, 0.14), strict=True):
@@ -1860,8 +1818,10 @@ print(ladder.table())
 figures.show(ladder.figure(), alt=ladder.describe())
 
 # %% [markdown]
-# The bag of words gets about half of the pairs, as it should. Below it in the table, fewer bits and better grammar go together, up to words of order
-# 3; order 5 buys three hundredths of a bit and no syntax.
+# The models that know only frequencies get about half of the pairs, as they should. Below them in the table, fewer bits and better grammar go
+# together, up to order 3 of words; order 5 buys three hundredths of a bit and no syntax. Over BPE tokens the same method does as well as over words,
+# without a rule for unknown ones. Now look at the last two columns. Meaning is just above the coin, and *pragmatics*, what a sentence does in its
+# context, is the coin: the cue stands in the sentence before, and these models have forgotten it.
 #
 # ## What it cannot do
 #

@@ -15,6 +15,7 @@ from sklearn.naive_bayes import MultinomialNB
 
 from bow2gpt import corpus, ruler
 from bow2gpt.chapters import counting_models as cm
+from bow2gpt.chapters.language_features import words
 
 # Bags
 
@@ -24,10 +25,10 @@ def random_documents(rng, num_documents, vocabulary):
 
 
 def test_words_are_lower_case_runs_of_letters_with_inner_apostrophes():
-    assert cm.words("Don't stop: 1862 naïve-men’s 'quoted' a_b É!") == [
+    assert words("Don't stop: 1862 naïve-men’s 'quoted' a_b É!") == [
         "don't", "stop", "naïve", "men’s", "quoted", "a", "b", "é",
     ]  # fmt: skip
-    assert cm.words("") == []
+    assert words("") == []
 
 
 def test_vocabulary_is_sorted_and_counts_documents_not_occurrences():
@@ -78,7 +79,7 @@ def test_naive_bayes_equals_scikit_learn(num_classes, smoothing):
 
 def test_bags_of_the_corpus_equal_scikit_learn():
     texts = [address.text for address in corpus.addresses()][::6]
-    documents = [cm.words(text) for text in texts]
+    documents = [words(text) for text in texts]
     vocabulary = cm.build_vocabulary(documents, min_documents=2)
     pattern = r"[^\W\d_]+(?:['’][^\W\d_]+)*"
     theirs = CountVectorizer(token_pattern=pattern, min_df=2).fit(texts)

@@ -51,7 +51,7 @@ def test_rows_carry_the_chapter_and_label_of_their_rung():
     for row in ladder.rows():
         rung = ladder.RUNGS[row["name"]]
         assert (int(row["chapter"]), row["label"]) == (rung.chapter, rung.label)
-        assert 0 < float(row["bits_per_byte"]) < 8
+        assert 0 < float(row["bits_per_byte"]) <= 8
 
 
 def test_models_have_parameters_times_and_accuracies_and_compressors_have_not():
@@ -73,8 +73,9 @@ def test_table_holds_each_rung_the_best_last():
         assert row["bits_per_byte"] in line
         if row["parameters"]:
             assert f"{int(row['parameters']):,}" in line
-    best = min(ladder.rows(), key=lambda row: float(row["bits_per_byte"]))
-    assert lines[-1].startswith(best["label"])
+    least = min(float(row["bits_per_byte"]) for row in ladder.rows())
+    best = [row["label"] for row in ladder.rows() if float(row["bits_per_byte"]) == least]  # two may tie
+    assert lines[-1].startswith(tuple(best))
 
 
 def test_describe_names_the_best_and_the_worst_model():

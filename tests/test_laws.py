@@ -16,6 +16,7 @@ from bow2gpt.chapters.counting_models import (
     modified_kneser_ney,
     witten_bell,
 )
+from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer, UnigramModel
 
 SMOOTHINGS = {
     "Kneser-Ney": modified_kneser_ney,
@@ -37,6 +38,11 @@ def word_tokenizer() -> WordTokenizer:
     return WordTokenizer.train(training_text())
 
 
+@cache
+def bpe_tokenizer() -> Tokenizer:
+    return Tokenizer.train(training_text(), 500)
+
+
 def over_bytes(smoothing, order):
     return lambda: NGramModel.fit(training_text(), order, smoothing)
 
@@ -47,6 +53,10 @@ def over_words(smoothing, order):
 
 #: One line a model: its name, and how to build a small one.
 MODELS = {
+    "uniform, bytes": lambda: UnigramModel(np.zeros(256), ByteTokenizer()),
+    "unigram, bytes": lambda: UnigramModel.fit(training_text()),
+    "unigram, BPE": lambda: UnigramModel.fit(training_text(), bpe_tokenizer()),
+    "Kneser-Ney, BPE, n = 3": lambda: NGramModel.fit(training_text(), 3, tokenizer=bpe_tokenizer()),
     **{f"{name}, bytes, n = {n}": over_bytes(s, n) for name, s in SMOOTHINGS.items() for n in (1, 3, 5)},
     **{f"{name}, words, n = {n}": over_words(s, n) for name, s in SMOOTHINGS.items() for n in (1, 3)},
     "Kneser-Ney, bytes, a text shorter than the order": lambda: NGramModel.fit("ab", 5),

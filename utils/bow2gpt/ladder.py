@@ -22,6 +22,7 @@ from bow2gpt.course.paths import atomic_path
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bow2gpt.chapters.language_features import AnyTokenizer
     from bow2gpt.ruler import LanguageModel
 
 FEATURES = ("phonetics", "morphology", "syntax", "semantics", "pragmatics")
@@ -43,15 +44,35 @@ class Rung:
     build: Callable[[], LanguageModel] | None
 
 
-def _ngram(order: int, smoothing: str = "modified_kneser_ney", over_words: bool = False) -> Callable[[], LanguageModel]:
+def _unigram(vocabulary_size: int = 256, taught: bool = True) -> Callable[[], LanguageModel]:
+    def build() -> LanguageModel:
+        from bow2gpt.chapters import language_features
+
+        text = corpus.text("train") if taught else ""
+        return language_features.UnigramModel.fit(text, _bpe(vocabulary_size) if vocabulary_size > 256 else None)
+
+    return build
+
+
+def _ngram(order: int, smoothing: str = "modified_kneser_ney", over: str = "bytes") -> Callable[[], LanguageModel]:
     def build() -> LanguageModel:
         from bow2gpt.chapters import counting_models
 
         text = corpus.text("train")
-        tokenizer = counting_models.WordTokenizer.train(text) if over_words else None
-        return counting_models.NGramModel.fit(text, order, getattr(counting_models, smoothing), tokenizer)
+        tokenizers = {
+            "bytes": lambda: None,
+            "bpe": lambda: _bpe(8192),
+            "words": lambda: counting_models.WordTokenizer.train(text),
+        }
+        return counting_models.NGramModel.fit(text, order, getattr(counting_models, smoothing), tokenizers[over]())
 
     return build
+
+
+def _bpe(vocabulary_size: int) -> AnyTokenizer:
+    from bow2gpt.chapters.language_features import Tokenizer
+
+    return Tokenizer.train(corpus.text("train"), vocabulary_size)
 
 
 #: A rung is one line here; its row is measured by `bow2gpt ladder --measure NAME`.
@@ -59,13 +80,18 @@ RUNGS: dict[str, Rung] = {
     "gzip": Rung(0, "gzip", None),
     "xz-primed": Rung(0, "xz, primed", None),
     "ppmd-primed": Rung(0, "PPMd of order 16, primed", None),
+    "uniform": Rung(1, "Uniform, bytes", _unigram(taught=False)),
+    "bytes-1": Rung(1, "Unigram, bytes", _unigram()),
+    "bpe-1": Rung(1, "Unigram, BPE of 8,192 tokens", _unigram(8192)),
     "bytes-2": Rung(2, "Markov chain of bytes, n = 2", _ngram(2, "witten_bell")),
     "bytes-5": Rung(2, "Kneser-Ney, bytes, n = 5", _ngram(5)),
     "bytes-7-witten-bell": Rung(2, "Witten-Bell, bytes, n = 7", _ngram(7, "witten_bell")),
     "bytes-8": Rung(2, "Kneser-Ney, bytes, n = 8", _ngram(8)),
-    "words-1": Rung(2, "Bag of words, n = 1", _ngram(1, over_words=True)),
-    "words-3": Rung(2, "Kneser-Ney, words, n = 3", _ngram(3, over_words=True)),
-    "words-5": Rung(2, "Kneser-Ney, words, n = 5", _ngram(5, over_words=True)),
+    "words-1": Rung(2, "Bag of words, n = 1", _ngram(1, over="words")),
+    "words-3": Rung(2, "Kneser-Ney, words, n = 3", _ngram(3, over="words")),
+    "words-5": Rung(2, "Kneser-Ney, words, n = 5", _ngram(5, over="words")),
+    "bpe-3": Rung(2, "Kneser-Ney, BPE, n = 3", _ngram(3, over="bpe")),
+    "bpe-5": Rung(2, "Kneser-Ney, BPE, n = 5", _ngram(5, over="bpe")),
 }
 
 
@@ -191,17 +217,21 @@ def figure() -> Figure:
     fig, (bits, judged) = plt.subplots(1, 2, sharey=True, figsize=(9, 1.4 + 0.42 * len(models)), width_ratios=(3, 1.2))
     places = range(len(models))
     values = [float(row["bits_per_byte"]) for row in models]
-    bits.barh(places, values, height=0.58, color=figures.COLOURS[0])
+    bits.hlines(places, 1, values, color="0.85", linewidth=1)
+    bits.plot(values, places, linestyle="none", marker="o", color=figures.COLOURS[0])
     for place, value in zip(places, values, strict=True):
-        bits.text(value - 0.04, place, f"{value:.3f}", va="center", ha="right", fontsize=9, color="white")
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+        bits.text(value * 1.04, place, f"{value:.3f}", va="center", fontsize=9, bbox=box)
     for number, (row, style) in enumerate(zip(compressors, ("-", "--", ":"), strict=False)):
         value = float(row["bits_per_byte"])
         bits.axvline(value, color="0.45", linewidth=1.1, linestyle=style, marker="", zorder=0)
         height = -1.45 + 0.4 * (number % 2)  # neighbours at two heights, so that they do not overlap
         label = f"{row['label'].split()[0].strip(',')} {value:.2f}"
-        bits.text(value + 0.03, height, label, fontsize=8, color="0.3", backgroundcolor="white")
+        bits.text(value * 1.02, height, label, fontsize=8, color="0.3", backgroundcolor="white")
     bits.set_yticks(places, [row["label"] for row in models])
-    bits.set(xlabel="bits per byte of unseen text (less is better)", xlim=(0, max(values) * 1.12))
+    bits.set_xscale("log", base=2)
+    bits.set_xticks([1, 2, 4, 8], ["1", "2", "4", "8"])
+    bits.set(xlabel="bits per byte of unseen text (log scale; less is better)", xlim=(1, max(values) * 1.35))
     bits.set_ylim(len(models) - 0.4, -1.9)
     bits.set_title("How well does each model predict?", fontsize=10)
     for feature, marker in zip(features, "osD^v", strict=False):
@@ -209,8 +239,8 @@ def figure() -> Figure:
         judged.plot(*zip(*known, strict=True), marker=marker, linestyle="none", label=feature)
     judged.axvline(0.5, color="0.45", linewidth=1, linestyle="--", marker="")
     judged.set(xlabel="probes judged rightly (0.5: a coin)", xlim=(0.4, 1))
-    judged.set_title("And its grammar?", fontsize=10)
-    judged.legend(fontsize=8, loc="upper left", borderaxespad=0)
+    judged.set_title("What does it know?", fontsize=10)
+    judged.legend(fontsize=8, loc="upper right", borderaxespad=0)
     fig.supylabel("model", fontsize=10)
     for axes in (bits, judged):
         axes.grid(axis="y", visible=False)

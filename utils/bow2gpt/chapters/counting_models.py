@@ -6,16 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
+from bow2gpt.chapters.language_features import AnyTokenizer, ByteTokenizer
 from bow2gpt.course.paths import atomic_path
-
-
-def words(text: str) -> list[str]:
-    """Cut a text into lower-case words: runs of letters, with apostrophes inside them."""
-    return re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*", text.lower())
 
 
 def build_vocabulary(documents: Iterable[Sequence[str]], min_documents: int = 1) -> list[str]:
@@ -129,39 +124,6 @@ def stationary_distribution(transition: np.ndarray) -> np.ndarray:
     equations = np.vstack([transition.T - np.eye(num_states), np.ones(num_states)])
     answer, *_ = np.linalg.lstsq(equations, np.append(np.zeros(num_states), 1.0), rcond=None)
     return answer
-
-
-class AnyTokenizer(Protocol):
-    """What a model asks of a tokenizer: a text as ids below `vocabulary_size`, and back; a printable name for each."""
-
-    vocabulary_size: int
-
-    def encode(self, text: str) -> np.ndarray: ...
-
-    def decode(self, token_ids: Iterable[int]) -> str: ...
-
-    def names(self) -> list[str]: ...
-
-
-class ByteTokenizer:
-    """A text as its UTF-8 bytes: 256 tokens, nothing unknown.
-
-    But: it sees letters beyond ASCII as two to four tokens.
-    """
-
-    vocabulary_size = 256
-
-    def encode(self, text: str) -> np.ndarray:
-        """Token ids of a text: shape (bytes,)."""
-        return np.frombuffer(text.encode("utf-8"), dtype=np.uint8).astype(np.int64)
-
-    def decode(self, token_ids: Iterable[int]) -> str:
-        """The text of some token ids; bytes that are no valid UTF-8 become the replacement character."""
-        return bytes(int(token) for token in token_ids).decode("utf-8", errors="replace")
-
-    def names(self) -> list[str]:
-        """A printable name for each token, without white space."""
-        return [f"<0x{byte:02X}>" for byte in range(256)]
 
 
 _WORD = re.compile(r" ?[^\W\d_]+| ?\d+| ?(?:[^\w\s]|_)+|\s+(?!\S)|\s")
