@@ -5,6 +5,7 @@ import json
 import pickle
 import random
 import threading
+from collections import Counter
 
 import laws
 import numpy as np
@@ -128,6 +129,13 @@ def test_chunks_are_cut_where_the_pattern_cuts():
         in_chunks = [word for c in language_features._CHUNK.findall(text) for word in regex.findall(GPT2_PATTERN, c)]
         assert in_chunks == regex.findall(GPT2_PATTERN, text), text
         assert "".join(in_chunks) == text
+
+
+def test_counting_chunks_first_counts_what_the_pattern_cuts():
+    for alphabet in (" \n\t\x1c\x85\xa0a1.'s", " \na.'s"):
+        for text in random_texts(7, alphabet, 3000, 14):
+            expected = Counter(regex.findall(GPT2_PATTERN, text))
+            assert language_features._count_pre_tokens([text], GPT2_PATTERN) == expected, text
 
 
 def test_training_stops_when_no_pair_is_left():

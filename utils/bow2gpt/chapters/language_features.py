@@ -4,7 +4,7 @@
 import heapq
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, cycle, pairwise
 from pathlib import Path
 from typing import Protocol
@@ -323,19 +323,27 @@ def _index_pairs(words: list[str], weights: list[int]) -> tuple[defaultdict, def
     return counts, places
 
 
-def _merge_in_word(word: str, pair: str, new: str) -> tuple[str, list[str], list[str]]:
-    """Replace a pair in a word from left to right; returns the word, and the neighbouring pairs it lost and gained."""
-    lost, gained, i = [], [], word.find(pair)
-    while i >= 0:
-        word = word[:i] + new + word[i + 2 :]
-        if i > 0:
-            lost.append(word[i - 1] + pair[0])
-            gained.append(word[i - 1 : i + 1])
-        if i + 1 < len(word):
-            lost.append(pair[1] + word[i + 1])
-            gained.append(word[i : i + 2])
-        i = word.find(pair, i + 1)
-    return word, lost, gained
+def _merge_everywhere(
+    pair: str, new: str, words: list[str], weights: list[int], counts: defaultdict, places: defaultdict
+) -> set[str]:
+    """Replace a pair in the words that hold it, from left to right, and mend the tables; returns the pairs it made."""
+    (first, second), born = pair, set()
+    for place in places.pop(pair):
+        word, weight = words[place], weights[place]
+        i = word.find(pair)
+        while i >= 0:
+            word = word[:i] + new + word[i + 2 :]
+            neighbours = [(word[i - 1] + first, word[i - 1] + new)] if i > 0 else []
+            if i + 1 < len(word):
+                neighbours.append((second + word[i + 1], new + word[i + 1]))
+            for lost, gained in neighbours:
+                counts[lost] -= weight
+                counts[gained] += weight
+                places[gained].append(place)
+                born.add(gained)
+            i = word.find(pair, i + 1)
+        words[place] = word
+    return born
 
 
 def _learn_merges(words: list[str], weights: list[int], num_merges: int) -> list[str]:
@@ -351,15 +359,7 @@ def _learn_merges(words: list[str], weights: list[int], num_merges: int) -> list
             continue
         if counts[pair] == 0:  # the largest: nothing is left to merge
             break
-        born = set()
-        for place in places.pop(pair):
-            words[place], lost, gained = _merge_in_word(words[place], pair, chr(256 + len(merges)))
-            for old in lost:
-                counts[old] -= weights[place]
-            for fresh in gained:
-                counts[fresh] += weights[place]
-                places[fresh].append(place)
-            born.update(gained)
+        born = _merge_everywhere(pair, chr(256 + len(merges)), words, weights, counts, places)
         merges.append(pair)
         for fresh in born:
             heapq.heappush(heap, (-counts[fresh], fresh))
@@ -571,19 +571,23 @@ class Tokenizer:
         chunks = _CHUNK.findall(text)
         known = self._known  # a name of our own: another thread may forget meanwhile
         new = set(chunks).difference(known)
-        for chunk in new:
-            known[chunk] = self._encode_chunk(chunk)
+        known.update(zip(new, self._encode_chunks(new), strict=True))
         token_ids = np.fromiter(chain.from_iterable(map(known.__getitem__, chunks)), dtype=np.int64)
         self._room -= sum(map(len, new))
         if self._room < 0:
             self._forget()
         return token_ids
 
-    def _encode_chunk(self, chunk: str) -> tuple[int, ...]:
-        token_ids: list[int] = []
-        for word in self._pre_tokens_of(chunk):
-            token_ids += _merge_all(word.encode("utf-8", "surrogateescape").translate(_ID_OF_BYTE), self._made_by)
-        return tuple(token_ids)
+    def _encode_chunks(self, chunks: Iterable[str]) -> Iterator[tuple[int, ...]]:
+        cut: dict[str, list[int]] = {}  # chunks share words: "war", "war," and "war."
+        for chunk in chunks:
+            token_ids: list[int] = []
+            for word in self._pre_tokens_of(chunk):
+                if word not in cut:
+                    as_ids = word.encode("utf-8", "surrogateescape").translate(_ID_OF_BYTE)
+                    cut[word] = _merge_all(as_ids, self._made_by)
+                token_ids += cut[word]
+            yield tuple(token_ids)
 
     def _forget(self) -> None:
         self._known: dict[str, tuple[int, ...]] = {}
