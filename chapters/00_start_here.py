@@ -107,7 +107,7 @@ except checks.CheckFailed as message:
     print(message)
 
 # %% [markdown]
-# In a terminal (*File, New, Terminal*), `bow2gpt check 02` grades your exercise of chapter 02 with further, hidden checks, `bow2gpt progress` shows how far you are, and `bow2gpt reset 02` gives you a fresh copy and keeps yours beside it. Exercises never
+# In a terminal (*File, New, Terminal*), `bow2gpt check 01` grades your exercise of chapter 01 with further, hidden checks, `bow2gpt progress` shows how far you are, and `bow2gpt reset 01` gives you a fresh copy and keeps yours beside it. Exercises never
 # depend on each other: each starts from the book's own version of everything before.
 #
 # Now open [chapter 01, Language features](01_language_features.ipynb).
