@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 01 Language features
 #
-# *From Bag of Words to GPT, chapter 01. About two hours of reading and running; every cell together takes some three minutes on two cores.*
+# *From Bag of Words to GPT, chapter 01. About two hours of reading and running; every cell together takes some two minutes on two cores.*
 #
 # ## Where we are
 #
