@@ -1,0 +1,164 @@
+"""A warm process: it has imported once what notebooks import, and forks a player for each submission.
+
+It runs no code of a learner's itself. Each player gets namespaces of its own (processes, mounts, users), so that it
+sees neither this process nor the player before it, and ends with everything that it started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from . import player
+from .sandbox import STAGING
+
+_POLL = 0.1  # seconds between two looks at the memory in use
+_CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x08000000, 0x10000000, 0x20000000
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+
+
+def serve(control: socket.socket) -> None:
+    """Fork a player for each request, one at a time, until the other side hangs up.
+
+    A request is a JSON object of `Limits`, and beside it the socket to play on. The answer, when the player has ended,
+    is an object with `ended`: why.
+    """
+    _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no player may look into this process
+    _import_what_notebooks_import()
+    isolated = _can_isolate()
+    control.send(json.dumps({"isolated": isolated}).encode())
+    while True:
+        message, descriptors, *_ = socket.recv_fds(control, 65536, 1)
+        if not message:
+            return
+        if not descriptors:  # a word to a player that had already ended
+            continue
+        request = json.loads(message)
+        started = os.fork()
+        if started == 0:
+            control.close()
+            _become_player(socket.socket(fileno=descriptors[0]), request, isolated)
+        os.close(descriptors[0])
+        control.send(json.dumps({"ended": _wait(started, control, request["memory"])}).encode())
+
+
+def _import_what_notebooks_import() -> None:
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    import IPython.core.interactiveshell  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
+    import numpy  # noqa: F401
+    import regex  # noqa: F401
+    import torch
+
+    from bow2gpt import checks, corpus, probes, ruler  # noqa: F401
+
+    torch.set_num_threads(1)  # threads do not survive a fork
+
+
+def _can_isolate() -> bool:
+    """Whether a player can get namespaces of its own; tried, since no list of kernels and settings is complete."""
+    trial = os.fork()
+    if trial == 0:
+        try:
+            _isolate({"files": 2**20})
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitpid(trial, 0)[1] == 0
+
+
+def _wait(started: int, control: socket.socket, memory: int) -> str:
+    """Wait for a player's end, or bring it about; says why it ended."""
+    reason = ""
+    descriptor = os.pidfd_open(started)
+    try:
+        while True:
+            ready, _, _ = select.select([descriptor, control], [], [], _POLL)
+            if descriptor in ready:
+                break
+            if control in ready and not reason:
+                reason = "stopped"  # any word from the other side while a player runs means: stop it
+                if not control.recv(65536):
+                    reason = "orphaned"
+            if not reason and _memory_in_use() > memory:
+                reason = "memory"
+            if reason:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(started, signal.SIGKILL)
+    finally:
+        os.close(descriptor)
+    _, status = os.waitpid(started, 0)
+    if reason == "orphaned":
+        sys.exit(0)
+    code = os.waitstatus_to_exitcode(status)
+    return reason or ("done" if code == 0 else f"exit {code}")
+
+
+def _memory_in_use() -> int:
+    """Bytes of memory of all processes but this one that are not shared with it."""
+    total = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) not in (1, os.getpid()):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                _, resident, shared, *_ = (int(part) for part in (entry / "statm").read_text().split())
+                total += (resident - shared) * resource.getpagesize()
+    return total
+
+
+def _become_player(connection: socket.socket, request: dict, isolated: bool) -> None:
+    """Leave everything behind and play; never returns."""
+    try:
+        if isolated:
+            _isolate(request)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (request["files"], request["files"]))
+        resource.setrlimit(resource.RLIMIT_NPROC, (request["processes"], request["processes"]))
+        player.play(connection, STAGING)
+    except BaseException:
+        os._exit(3)
+
+
+def _isolate(request: dict) -> None:
+    libc = _libc()
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # or its own files under /proc would not be its own
+    user, group = os.getuid(), os.getgid()
+    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWPID | _CLONE_NEWNS | _CLONE_NEWIPC):
+        raise OSError(ctypes.get_errno(), "no namespaces of its own")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+    Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    inside = os.fork()
+    if inside:  # this process only waits: the first process of the new namespace takes all others with it
+        _, status = os.waitpid(inside, 0)
+        os._exit(max(0, os.waitstatus_to_exitcode(status)) if os.WIFEXITED(status) else 4)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    size = f"size={request['files']}".encode()
+    for place in (STAGING.encode(), b"/dev/shm"):
+        if libc.mount(b"tmpfs", place, b"tmpfs", 0, size):
+            raise OSError(ctypes.get_errno(), "no file system of its own")
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _line(where: str) -> socket.socket:
+    """The line to the other side: an open descriptor, or, in a container, a path."""
+    if where.isdecimal():
+        return socket.socket(fileno=int(where))
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(where)
+    return connection
+
+
+if __name__ == "__main__":
+    serve(_line(sys.argv[1]))
