@@ -15,11 +15,23 @@ from typing import Any
 
 import numpy as np
 
+# What a grader that runs checks apart from the learner's code puts into their namespace:
+EVALUATE = "__evaluate__"  # evaluates an expression where that code is
+SEED = "__seed__"  # of the random inputs
+
 _SHOWN = 240  # characters of a value that a message shows
 
 
 class CheckFailed(AssertionError):
-    """A check found something wrong; the message is for the learner."""
+    """A check found something wrong; the message is for the learner.
+
+    Attributes:
+        title: of the hidden check that failed; empty for a visible one.
+    """
+
+    def __init__(self, message: str = "", title: str = "") -> None:
+        super().__init__(message)
+        self.title = title
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows: the message alone. Where inside the check it was raised helps nobody."""
@@ -177,24 +189,38 @@ def hidden(
         CheckFailed: on the first difference, or if the call modified its arguments.
     """
     namespace = sys._getframe(1).f_globals
-    seed = int(os.environ.get("BOW2GPT_SEED", secrets.randbits(32)))
+    function = evaluate(call, namespace)
+    seed = int(namespace.get(SEED, os.environ.get("BOW2GPT_SEED", secrets.randbits(32))))
     for case in range(cases):
         arguments = inputs(np.random.default_rng([seed, case]))
         expected = reference(*copy.deepcopy(arguments))
         given = copy.deepcopy(arguments)
         shown = f"\n  for the input: {', '.join(show(argument) for argument in arguments)}"
         try:
-            got = eval(call, namespace)(*given)
+            got = function(*given)
         except (CheckFailed, NotImplementedError):
             raise
         except Exception as error:
-            raise CheckFailed(f"{title}: your code raised {type(error).__name__}: {error}{shown}") from error
+            raise CheckFailed(f"{title}: your code raised {type(error).__name__}: {error}{shown}", title) from error
         try:
             compare(got, expected, hint)
             for position, (before, after) in enumerate(zip(arguments, given, strict=True), start=1):
                 unchanged(before, after, f"its argument {position}")
         except CheckFailed as failure:
-            raise CheckFailed(f"{title}: {failure}{shown}") from None
+            raise CheckFailed(f"{title}: {failure}{shown}", title) from None
+
+
+def evaluate(expression: str, namespace: dict[str, Any] | None = None) -> Any:
+    """Give what an expression is where the learner's code lives, usually a function around it.
+
+    Ten thousand draws in a loop are one question, if the loop is inside the expression.
+
+    Args:
+        expression: Python that uses the learner's names; what it is called with and returns is plain data.
+        namespace: of the check; where this is called by default.
+    """
+    namespace = sys._getframe(1).f_globals if namespace is None else namespace
+    return namespace.get(EVALUATE, lambda text: eval(f"({text})", namespace))(expression)
 
 
 def show(value: Any) -> str:

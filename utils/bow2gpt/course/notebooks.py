@@ -95,30 +95,66 @@ def read_notebook(path: Path) -> NotebookNode:
         CourseError: if the file is missing, not JSON or not a notebook.
     """
     try:
-        text = path.read_bytes().decode("utf-8")
-        data = json.loads(text)
+        return parse_notebook(path.read_bytes(), path.name)
     except FileNotFoundError:
         raise CourseError(f"{path.name}: the file is missing") from None
     except OSError as error:
         raise CourseError(f"{path.name}: the file cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise CourseError(f"{path.name}: not a notebook: it is not UTF-8 text") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise CourseError(f"{path.name}: not a notebook, or a damaged one: it is not valid JSON ({error})") from None
-    if not isinstance(data, dict) or "cells" not in data or data.get("nbformat") != 4:
-        raise CourseError(f"{path.name}: not a notebook of format 4: it has no cells")
+
+
+def parse_notebook(content: bytes, name: str) -> NotebookNode:
+    """Make a notebook of a file's bytes, whatever a person or an editor did to them.
+
+    Args:
+        content: of the file; formats older than 4.5 are brought up to it.
+        name: of the file, for messages.
+
+    Raises:
+        CourseError: if it is not a notebook; says what it is instead.
+    """
+    if not content.strip():
+        raise CourseError(f"{name}: the file is empty")
     try:
-        notebook = nbformat.v4.reads_json(text)  # joins lines, but does not judge
+        text = _decoded(content)
+        data = json.loads(text)
+    except UnicodeDecodeError:
+        raise CourseError(f"{name}: not a notebook: it is not UTF-8 text") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CourseError(f"{name}: not a notebook, or a damaged one: it is not valid JSON ({error})") from None
+    if isinstance(data, dict) and data.get("nbformat") == 3 and "worksheets" in data:
+        data = _upgraded(data, name)
+    if not isinstance(data, dict) or "cells" not in data or data.get("nbformat") != 4:
+        raise CourseError(f"{name}: not a notebook of format 4: it has no cells")
+    try:
+        notebook = nbformat.v4.reads_json(json.dumps(data))  # joins lines, but does not judge
         ids = {cell.get("id") for cell in notebook.cells}
         if notebook.get("nbformat_minor", 0) < 5 or len(ids) < len(notebook.cells):  # some editors lose or copy ids
             notebook.nbformat_minor = 5
             for number, cell in enumerate(notebook.cells):
                 cell.id = f"cell-{number}"
+        for cell in notebook.cells:
+            if cell.get("cell_type") == "code":  # and some lose what only a run fills in
+                cell.setdefault("outputs", [])
+                cell.setdefault("execution_count", None)
         nbformat.validate(notebook)
-    except (nbformat.ValidationError, AttributeError, KeyError, TypeError) as error:
-        reason = str(getattr(error, "message", error)).splitlines()[0]
-        raise CourseError(f"{path.name}: not a valid notebook: {reason[:200]}") from None
+    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        reason = (str(getattr(error, "message", error)).splitlines() or [type(error).__name__])[0]
+        raise CourseError(f"{name}: not a valid notebook: {reason[:200]}") from None
     return notebook
+
+
+def _decoded(content: bytes) -> str:
+    """Text in UTF-8, or in what some editors save instead and say so in the first bytes."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) and len(content) % 2 == 0:
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
+
+
+def _upgraded(data: dict, name: str) -> dict:
+    try:
+        return nbformat.convert(nbformat.from_dict(data), 4)
+    except Exception as error:  # of several kinds, all of which mean the same
+        raise CourseError(f"{name}: a notebook of the old format 3, and a damaged one: {error}") from None
 
 
 def fingerprint(notebook: NotebookNode) -> str:

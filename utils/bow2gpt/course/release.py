@@ -24,6 +24,7 @@ from .paths import CourseError, exercise_path, name_of
 
 if TYPE_CHECKING:
     from nbgrader.apps.api import NbGraderAPI
+    from traitlets.config import Config
 
 # Each kind of marked cell, with the tags that it must and may have beside.
 _KINDS = {
@@ -143,6 +144,35 @@ def is_untouched(notebook: NotebookNode) -> bool:
     return isinstance(signed, dict) and signed.get("release") == fingerprint(notebook)
 
 
+def released(source: NotebookNode, settings: Config) -> NotebookNode:
+    """What nbgrader makes of a source for learners: stubs for answers, no hidden checks. Marks and order stay.
+
+    Args:
+        source: a notebook with nbgrader's marks.
+        settings: of the course, see `course_settings`.
+    """
+    from nbgrader.preprocessors import ClearHiddenTests, ClearMarkScheme, ClearSolutions
+
+    notebook = nbformat.from_dict(source)
+    for preprocessor in (ClearSolutions, ClearHiddenTests, ClearMarkScheme):
+        notebook, _ = preprocessor(config=settings).preprocess(notebook, {})
+    return notebook
+
+
+def course_settings(root: Path) -> Config:
+    """What the `nbgrader_config.py` of a course says.
+
+    Raises:
+        CourseError: if there is none.
+    """
+    from traitlets.config import PyFileConfigLoader
+
+    settings = root / "nbgrader_config.py"
+    if not settings.is_file():
+        raise CourseError(f"{settings} is missing: restore it with `git checkout nbgrader_config.py`")
+    return PyFileConfigLoader(settings.name, path=str(root)).load_config()
+
+
 def answered(release: NotebookNode, answers: dict[str, str]) -> NotebookNode:
     """A copy of a released exercise with code in the cells of some tasks."""
     notebook = nbformat.from_dict(release)
@@ -163,14 +193,10 @@ def temporary_course(root: Path, exercise: Exercise) -> Iterator[NbGraderAPI]:
         CourseError: if nbgrader refuses the exercise, or the clone's nbgrader settings are missing.
     """
     from nbgrader.apps import NbGraderAPI
-    from traitlets.config import PyFileConfigLoader
 
-    settings = root / "nbgrader_config.py"
-    if not settings.is_file():
-        raise CourseError(f"{settings} is missing: restore it with `git checkout nbgrader_config.py`")
+    config = course_settings(root)
     with TemporaryDirectory(prefix="bow2gpt-", ignore_cleanup_errors=True) as folder:
         folder = str(Path(folder).resolve())
-        config = PyFileConfigLoader(settings.name, path=str(root)).load_config()
         config.CourseDirectory.root = folder
         config.Exchange.root = folder  # not used, but nbgrader complains about a default that it cannot write to
         course = NbGraderAPI(config=config)
