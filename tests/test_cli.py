@@ -20,6 +20,7 @@ from bow2gpt.course.release import answered, read_exercise
 
 SMALL = "02_small_things"
 NOTEBOOK = Path("exercises", SMALL, "small_things.ipynb")
+UNLOCKED = f"exercises/{SMALL}/unlocked_solutions.md"
 
 
 @pytest.fixture
@@ -85,6 +86,7 @@ def test_check_shows_each_task_and_progress_remembers(built):
         ["NO", "double", "0/2", "not", "attempted", "yet"],
         ["ok", "initials", "4/4"],
         ["total", "4/6"],
+        ["unlocked:", "the", "solution", "of", "initials,", "in", UNLOCKED],
     ]
     assert json.loads((built / ".bow2gpt/progress.json").read_text())[SMALL]["tasks"][1]["points"] == 4
     start = time.perf_counter()
@@ -104,6 +106,16 @@ def test_nothing_but_the_answer_is_printed(built):
         ["ok", "double", "2/2"],
         ["ok", "initials", "4/4"],
         ["total", "6/6"],
+        [
+            "unlocked:",
+            "the",
+            "solution",
+            "of",
+            "double,",
+            "initials,",
+            "in",
+            f"exercises/{SMALL}/unlocked_solutions.md",
+        ],
     ]
 
 
@@ -111,7 +123,7 @@ def test_progress_says_when_all_is_done(built, monkeypatch):
     from bow2gpt.course import progress
     from bow2gpt.course.grade import Result, TaskResult
 
-    monkeypatch.setattr(progress, "grade", lambda *_: {"you": Result((TaskResult("double", 2.0, 2.0),))})
+    monkeypatch.setattr(progress, "grade", lambda *_, **__: {"you": Result((TaskResult("double", 2.0, 2.0),))})
     solve(built)
     assert run("progress").output.splitlines() == [f"{SMALL}  [{'#' * 20}]      2/2", "all done"]
 

@@ -1,4 +1,4 @@
-"""Laws of grading, proved with stock nbgrader on a small exercise and on every exercise of the book."""
+"""Laws of grading, proved on a small exercise and on every exercise of the book; and progress through them."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,21 @@ import pytest
 from conftest import EXERCISE, ROOT, make_clone
 
 from bow2gpt.course import progress as course_progress
-from bow2gpt.course.grade import NOT_ATTEMPTED, Result, grade, mend
+from bow2gpt.course.grade import NOT_ATTEMPTED, Options, Result, TaskResult, grade
 from bow2gpt.course.notebooks import dump, read_notebook
-from bow2gpt.course.paths import CourseError, UsageError, exercises, find_exercise, find_root
-from bow2gpt.course.release import Exercise, answered, build_release, read_exercise
+from bow2gpt.course.paths import UsageError, exercises, find_exercise, find_root
+from bow2gpt.course.release import Exercise, answered, build_release, last_error, read_exercise, temporary_course
+from bow2gpt.course.repair import repair
+from bow2gpt.course.sandbox import BUBBLEWRAP, Limits
 
+STUBBORN = """
+while True:
+    try:
+        while True:
+            pass
+    except BaseException:
+        pass
+"""
 SMALL = "02_small_things"
 NOTEBOOK = Path("exercises", SMALL, "small_things.ipynb")
 
@@ -21,6 +31,7 @@ class Graded:
     """One exercise, everything known about it graded at once: submission k carries the k-th mistake of each task."""
 
     def __init__(self, root: Path, exercise: str, folder: Path) -> None:
+        self.root = root
         self.exercise: Exercise = read_exercise(root, exercise)
         release_path = folder / "untouched.ipynb"
         release_path.write_bytes(build_release(root, self.exercise))
@@ -42,7 +53,8 @@ class Graded:
                 notebook.cells = [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
             notebooks[student] = folder / f"{student}.ipynb"
             notebooks[student].write_bytes(dump(notebook))
-        self.results = grade(notebooks, exercise, root, processes=2)
+        self.notebooks = notebooks
+        self.results = grade(notebooks, exercise, root, processes=2, options=Options(BUBBLEWRAP))
 
     def result(self, student: str) -> Result:
         result = self.results[student]
@@ -94,6 +106,22 @@ def test_each_alternative_scores_full(graded):
         result = graded.result(graded.carriers["alternative", alternative.task, alternative.name])
         task = next(task for task in result.tasks if task.name == alternative.task)
         assert (task.points, task.message) == (task.maximum, ""), f"{alternative.name}: {task}"
+
+
+def test_stock_nbgrader_agrees_on_the_solution_and_the_untouched_exercise(graded):
+    """What a teacher who does not use this grader gets: nbgrader's own commands, in the learner's own kernel."""
+    from nbgrader.api import Gradebook
+
+    exercise, root = graded.exercise, graded.root
+    with temporary_course(root, exercise) as course:
+        for student, points in (("solution", exercise.points), ("untouched", 0)):
+            place = Path(course.coursedir.root, "submitted", student, exercise.id, f"{exercise.source.stem}.ipynb")
+            place.parent.mkdir(parents=True)
+            place.write_bytes(graded.notebooks[student].read_bytes())
+            outcome = course.autograde(exercise.id, student)
+            assert outcome["success"], last_error(outcome)
+            with Gradebook(course.coursedir.db_url) as gradebook:
+                assert gradebook.find_submission(exercise.id, student).score == points
 
 
 def test_every_task_has_three_mistakes_and_an_alternative(graded):
@@ -152,6 +180,12 @@ def test_one_bad_submission_stops_no_other(small, tmp_path):
     warns.cells.insert(0, nbformat.v4.new_code_cell("this is not Python"))
     killed = solved(small)
     killed.cells[2].source = "import os\nos._exit(1)"
+    reordered = solved(small)
+    reordered.cells.reverse()
+    stripped = solved(small)
+    for cell in stripped.cells:
+        cell.metadata = nbformat.from_dict({})
+        cell.id = f"x{cell.id}"
     results = grade(
         {
             "missing": tmp_path / "missing.ipynb",
@@ -168,10 +202,13 @@ def test_one_bad_submission_stops_no_other(small, tmp_path):
             "warns": file("warns.ipynb", dump(warns)),
             "mutters": file("mutters.ipynb", dump(mutters)),
             "killed": file("killed.ipynb", dump(killed)),
+            "reordered": file("reordered.ipynb", dump(reordered)),
+            "stripped": file("stripped.ipynb", dump(stripped)),
         },
         SMALL,
         small,
         processes=2,
+        options=Options(BUBBLEWRAP),
     )
     errors = {student: result.error for student, result in results.items() if result.error}
     expected = {
@@ -182,39 +219,32 @@ def test_one_bad_submission_stops_no_other(small, tmp_path):
         "list": "not a notebook",
         "cells": "not a valid notebook",
         "half": "not valid JSON",
-        "killed": "could not be graded: ",
     }
     assert errors.keys() == expected.keys()
     for student, words in expected.items():
         assert words in errors[student]
         assert "\n" not in errors[student]
         assert (results[student].points, results[student].maximum) == (0, 6)
-    assert results["weakened"].points == 6
-    assert results["old format"].points == 6
-    assert results["doubled"].points == 6
+    for student in ("weakened", "old format", "doubled", "warns", "mutters", "reordered", "stripped"):
+        assert results[student].points == 6, (student, results[student])
     assert [(task.points, task.message) for task in results["deleted"].tasks] == [(0, NOT_ATTEMPTED), (4, "")]
-    assert results["warns"].points == 6
-    double, initials = results["mutters"].tasks
+    double, initials = results["killed"].tasks
     assert double.points == 0
-    assert "disturbed by what your code wrote to standard error" in double.message
-    assert "hm" in double.message
+    assert "Python itself ended" in double.message
     assert initials.points == 4
+    assert "the cell double was missing; it was put back" in results["deleted"].notes
+    assert any("was changed" in note for note in results["weakened"].notes)
+    assert any("another order" in note for note in results["reordered"].notes)
+    assert not results["warns"].notes
 
 
-def test_mending_puts_deleted_cells_back_in_their_places(small):
+def test_repair_puts_deleted_cells_back_in_their_places(small):
     release = read_notebook(small / NOTEBOOK)
     whole = [cell.metadata.nbgrader.grade_id for cell in release.cells if "nbgrader" in cell.metadata]
     for missing in (whole[:1], whole[-1:], whole[1:4], whole):
-        mended = mend(without(release, *missing), release)
-        assert [c.metadata.nbgrader.grade_id for c in mended.cells if "nbgrader" in c.metadata] == whole
-        nbformat.validate(mended)
-
-
-def test_another_runner_can_take_the_place_of_autograde(small):
-    def refuse(course, exercise, student):
-        raise CourseError("the sandbox is closed")
-
-    assert grade({"a": small / NOTEBOOK}, SMALL, small, run=refuse)["a"].error == "the sandbox is closed"
+        repaired = repair(without(release, *missing), release).notebook
+        assert [c.metadata.nbgrader.grade_id for c in repaired.cells if "nbgrader" in c.metadata] == whole
+        nbformat.validate(repaired)
 
 
 def test_grading_leaves_nothing_behind(small, tmp_path, monkeypatch):
@@ -233,7 +263,7 @@ def counted(monkeypatch) -> list:
     """The calls of `grade`, without the wait: each answers that all is right."""
     calls = []
 
-    def fake(notebooks, exercise, root):
+    def fake(notebooks, exercise, root, options=None):
         calls.append(exercise)
         tasks = course_progress.no_points(read_exercise(root, exercise)).tasks
         full = tuple(type(task)(task.name, task.maximum, task.maximum) for task in tasks)
@@ -276,6 +306,34 @@ def test_a_damaged_memory_only_costs_grading_again(clone, counted, damage):
     assert course_progress.progress(clone)[SMALL].points == 6
     assert course_progress.progress(clone)[SMALL].points == 6
     assert len(counted) == 1
+
+
+def test_a_solution_unlocks_after_a_pass_or_three_different_tries(clone, monkeypatch):
+    path = released(clone)
+    place = clone / "exercises" / SMALL / "unlocked_solutions.md"
+
+    def fake(notebooks, exercise, root, options=None):
+        wrong = TaskResult("double", 0, 2, "no"), TaskResult("initials", 4, 4)
+        return dict.fromkeys(notebooks, Result(wrong))
+
+    monkeypatch.setattr(course_progress, "grade", fake)
+    for number, (answer, is_open) in enumerate(
+        [
+            ("def double(value): return value", False),
+            ("def double(value):\n    return value  # the same", False),
+            ("def double(value) return", False),
+            ("def double(value): raise NotImplementedError", False),
+            ("def double(value): return value + 1", False),
+            ("def double(value): return value ** 2", True),
+        ]
+    ):
+        path.write_bytes(dump(answered(solved(clone), {"double": answer})))
+        course_progress.check(clone, SMALL)
+        assert course_progress.unlocked(clone, SMALL) == {"double": is_open, "initials": True}, number
+        text = place.read_text()
+        assert "word[0] for word in words" in text
+        assert ("answer_to_keep_secret" in text) == is_open
+        assert "### BEGIN SOLUTION" not in text
 
 
 def test_reset_keeps_the_work_and_gives_a_fresh_exercise(clone):
@@ -337,21 +395,25 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_loop_without_end_costs_its_task_only_and_says_so(clone, tmp_path):
-    config = clone / "nbgrader_config.py"
-    config.write_text(config.read_text().replace("c.Execute.timeout = 120", "c.Execute.timeout = 3"))
-    tasks = read_exercise(clone, SMALL).tasks
-    release = nbformat.reads(build_release(clone, read_exercise(clone, SMALL)).decode(), as_version=4)
-    codes = {name: task.solution for name, task in tasks.items()} | {"double": "while True:\n    pass"}
-    path = tmp_path / "loop.ipynb"
-    nbformat.write(answered(release, codes), path)
-    double, initials = grade({"you": path}, SMALL, clone)["you"].tasks
-    assert (double.points, initials.points) == (0, initials.maximum)
-    assert "took too long" in double.message
+def test_a_loop_without_end_costs_its_task_only_and_says_so(small, tmp_path):
+    codes = {name: task.solution for name, task in read_exercise(small, SMALL).tasks.items()}
+    loops = {"politely": "while True:\n    pass", "stubbornly": STUBBORN}
+    paths = {}
+    for name, code in loops.items():
+        paths[name] = tmp_path / f"{name}.ipynb"
+        nbformat.write(answered(read_notebook(small / NOTEBOOK), codes | {"double": code}), paths[name])
+    for result in grade(paths, SMALL, small, options=Options(BUBBLEWRAP, limits=Limits(seconds=2))).values():
+        double, initials = result.tasks
+        assert (double.points, initials.points) == (0, initials.maximum)
+        assert "took too long" in double.message
 
 
-def test_a_notebook_that_ends_python_is_told_so(small, tmp_path):
-    codes = {"double": "import os\nos._exit(1)", "initials": "pass"}
-    path = tmp_path / "exit.ipynb"
-    nbformat.write(answered(read_notebook(small / NOTEBOOK), codes), path)
-    assert "Python itself ended" in grade({"you": path}, SMALL, small)["you"].error
+def test_without_a_sandbox_the_same_points_come(small, tmp_path):
+    """What a learner alone gets, on any system."""
+    right, wrong = tmp_path / "right.ipynb", tmp_path / "wrong.ipynb"
+    nbformat.write(solved(small), right)
+    mistake = next(mistake for mistake in read_exercise(small, SMALL).mistakes if mistake.name == "empty")
+    nbformat.write(answered(solved(small), {"initials": mistake.code}), wrong)
+    results = grade({"right": right, "wrong": wrong}, SMALL, small)
+    assert [result.points for result in results.values()] == [6, 3]
+    assert mistake.says in results["wrong"].tasks[1].message

@@ -2756,9 +2756,14 @@ for temperature in (-1.0, -0.01):
     )
 
 
+draw = checks.evaluate(  # the loop stands with your function, also where a grader runs it in another process
+    """lambda log_probs, temperature, rng, number:
+        [int(sample_with_temperature(log_probs, temperature, rng)) for _ in range(number)]"""
+)
+
+
 def draws(log_probs, temperature, number, seed):
-    rng = np.random.default_rng(seed)
-    return [int(sample_with_temperature(log_probs, temperature, rng)) for _ in range(number)]
+    return draw(log_probs, temperature, np.random.default_rng(seed), number)
 
 
 checks.equal(

@@ -22,6 +22,16 @@ app = typer.Typer(
 ExerciseArgument = Annotated[
     str, typer.Argument(metavar="EXERCISE", help='Its number or name: "2", "02", "02_counting_models".')
 ]
+AssignmentArgument = Annotated[
+    str, typer.Argument(metavar="ASSIGNMENT", help='Its name, or the number of an exercise: "02".')
+]
+StudentOption = Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this student; repeat it.")]
+CourseOption = Annotated[
+    str, typer.Option(metavar="FOLDER", help="The course directory; found from here if not given.")
+]
+HiddenOption = Annotated[
+    str, typer.Option(help="What feedback tells of hidden checks that failed: nothing, title or message.")
+]
 
 
 def main() -> None:
@@ -101,16 +111,153 @@ def build(
 
 @app.command()
 @one_line_errors
-def check(exercise: ExerciseArgument) -> None:
+def grade(
+    assignment: AssignmentArgument,
+    student: StudentOption = None,
+    again: Annotated[bool, typer.Option("--again", help="Grade also what has not changed.")] = False,
+    course: CourseOption = "",
+    processes: Annotated[int, typer.Option(min=0, help="How many at once; 0: one for each core.")] = 0,
+    scheduler: Annotated[str, typer.Option(metavar="ADDRESS", help="Of a Dask cluster that does the work.")] = "",
+    sandbox: Annotated[str, typer.Option(help="bubblewrap, container or none; if not given, what works.")] = "",
+    container: Annotated[str, typer.Option(metavar="IMAGE", help="Run in containers of this image.")] = "",
+    seconds: Annotated[float, typer.Option(min=0, help="For one cell; 0: what nbgrader_config.py says.")] = 0,
+    memory: Annotated[float, typer.Option(min=0.25, help="Gigabytes for one submission.")] = 3,
+    seed: Annotated[int | None, typer.Option(help="Of hidden checks' random inputs; else another each time.")] = None,
+    variants: Annotated[bool, typer.Option("--variants", help="Give each student random inputs of their own.")] = False,
+    hidden: HiddenOption = "title",
+    as_json: Annotated[bool, typer.Option("--json", help="Write the outcomes as JSON, for scripts.")] = False,
+) -> None:
+    """Grade the submissions of a course, and write the gradebook and the feedback.
+
+    Run it again to go on after an interruption. Exit status: 0 if every submission was graded or told why not, 1 if
+    grading itself failed for one. Example: bow2gpt grade 02 --student alice
+    """
+    import json
+
+    from tqdm import tqdm
+
+    from bow2gpt.course import batch
+    from bow2gpt.course import grade as grading
+    from bow2gpt.course.feedback import known_hidden
+    from bow2gpt.course.sandbox import CONTAINER, NONE, UNSAFE, Limits, Worker
+
+    book = _course(course)
+    kind = CONTAINER if container else sandbox or grading.default_sandbox()
+    Worker(kind, container).stop()  # says now, not for each student, if there is no such sandbox
+    if kind == NONE:
+        typer.echo(f"{typer.style('WARNING:', fg='red', bold=True)} {UNSAFE}", err=True)
+    limits = Limits(seconds=seconds or book.seconds, memory=int(memory * 2**30))
+    options = grading.Options(kind, container, limits, variants=variants, **({} if seed is None else {"seed": seed}))
+    work = book.assignment(assignment)
+    submissions = book.submissions(work.id, student)
+    team = batch.cluster(scheduler) if scheduler else grading.local(processes or grading.cores())
+    chosen = "" if seed is None else f"{seed}:{variants}"
+    outcomes = []
+    with tqdm(total=len(submissions), unit="submission", disable=None, leave=False) as bar:
+        for outcome in batch.grade_course(
+            book, work, submissions, options, team, known_hidden(hidden), again=again, chosen=chosen
+        ):
+            outcomes.append(outcome)
+            bar.update()
+    outcomes.sort(key=lambda outcome: outcome.student)
+    if as_json:
+        students = [outcome.as_json() for outcome in outcomes]
+        typer.echo(json.dumps({"assignment": work.id, "seed": options.seed, "students": students}, indent=1))
+    else:
+        _summary(work.id, outcomes, options.seed)
+    if any(outcome.is_ours for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _course(folder: str) -> Any:
+    from pathlib import Path
+
+    from bow2gpt.course.gradebook import Course, find_course
+
+    return Course(Path(folder) if folder else find_course(Path.cwd()))
+
+
+def _summary(assignment: str, outcomes: list[Any], seed: int) -> None:
+    if not outcomes:
+        typer.echo(f"nobody submitted anything for {assignment}")
+        return
+    width = max(len(outcome.student) for outcome in outcomes)
+    for outcome in outcomes:
+        full = outcome.points == outcome.maximum
+        mark = typer.style("ok ", fg="green") if full else typer.style("NO ", fg="red", bold=True)
+        hand = f" + {outcome.by_hand:g} by hand" if outcome.by_hand else ""
+        says = " ".join(outcome.says.split())
+        typer.echo(f"{mark} {outcome.student:<{width}}  {_points(outcome):>7}{hand}  {says[:160]}")
+    fresh = sum(outcome.fresh for outcome in outcomes)
+    typer.echo(f"{fresh} graded now, {len(outcomes) - fresh} unchanged; seed {seed}")
+
+
+@app.command()
+@one_line_errors
+def feedback(
+    assignment: Annotated[str, typer.Argument(metavar="ASSIGNMENT", help="As for grade.")],
+    student: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this student; repeat it.")] = None,
+    course: Annotated[
+        str, typer.Option(metavar="FOLDER", help="The course directory; found from here if not given.")
+    ] = "",
+    hidden: Annotated[str, typer.Option(help="What it tells of hidden checks: nothing, title or message.")] = "title",
+) -> None:
+    """Write the feedback again, after grading by hand.
+
+    Example: bow2gpt feedback 02
+    """
+    from bow2gpt.course.feedback import known_hidden
+
+    book = _course(course)
+    work = book.assignment(assignment)
+    graded = book.done(work.id)
+    written = [one for one in book.submissions(work.id, student) if one.student in graded]
+    for submission in written:
+        book.write_feedback(submission, work.id, known_hidden(hidden))
+    typer.echo(f"{len(written)} pages written; `nbgrader release_feedback {work.id}` gives them out")
+
+
+@app.command()
+@one_line_errors
+def backup(
+    restore: Annotated[str, typer.Option(metavar="COPY", help="Put this copy in the place of the gradebook.")] = "",
+    course: Annotated[
+        str, typer.Option(metavar="FOLDER", help="The course directory; found from here if not given.")
+    ] = "",
+) -> None:
+    """Copy the gradebook, or put a copy back; what was there before is copied too.
+
+    Example: bow2gpt backup
+    """
+    from pathlib import Path
+
+    book = _course(course)
+    if restore:
+        typer.echo(f"kept   {book.restore(Path(restore))} (what was there)")
+        typer.echo(f"back   {restore}")
+    else:
+        typer.echo(f"copied {book.backup()}")
+
+
+@app.command()
+@one_line_errors
+def check(
+    exercise: ExerciseArgument,
+    sandbox: Annotated[str, typer.Option(help="bubblewrap keeps your files out of its reach.")] = "none",
+) -> None:
     """Grade your notebook of an exercise, task by task.
 
-    Save the notebook first. Example: bow2gpt check 02
+    Save the notebook first. A pass, or three different honest tries, unlocks a task's solution.
+    Example: bow2gpt check 02
     """
     from bow2gpt.course import progress as course_progress
-    from bow2gpt.course.paths import CourseError, find_exercise, find_root
+    from bow2gpt.course.grade import Options
+    from bow2gpt.course.paths import UNLOCKED, CourseError, exercise_path, find_exercise, find_root
 
     root = find_root()
-    result = course_progress.check(root, find_exercise(root, exercise))
+    chosen = find_exercise(root, exercise)
+    before = course_progress.unlocked(root, chosen)
+    result = course_progress.check(root, chosen, options=Options(sandbox))
     if result.error:
         raise CourseError(result.error)
     width = max((len(task.name) for task in result.tasks), default=0)
@@ -122,6 +269,12 @@ def check(exercise: ExerciseArgument) -> None:
         for line in more:
             typer.echo(f"{'':<{width + 15}}{line}".rstrip())
     typer.echo(f"    {'total':<{width}}  {_points(result):>7}")
+    for note in result.notes:
+        typer.echo(f"mended: {note}")
+    now = course_progress.unlocked(root, chosen)
+    if fresh := [task for task, is_open in now.items() if is_open and not before.get(task)]:
+        place = exercise_path(chosen).with_name(UNLOCKED).as_posix()
+        typer.echo(f"unlocked: the solution of {', '.join(fresh)}, in {place}")
 
 
 @app.command()

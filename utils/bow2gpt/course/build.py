@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 
 from .export import chapter_module
 from .notebooks import dump, read_notebook, read_percent
-from .paths import CourseError, exercise_path, exercises, keep, name_of, write_atomically
+from .paths import UNLOCKED, CourseError, exercise_path, exercises, keep, name_of, write_atomically
 from .release import build_release, is_untouched, read_exercise
 
 CURE = "run `bow2gpt build` and commit what it writes"
@@ -191,5 +191,6 @@ def _generated(root: Path) -> list[Path]:
     """The files on disk that only a build should have made."""
     found = [*root.glob("chapters/*.ipynb"), *root.glob("utils/bow2gpt/chapters/*.py")]
     found += [path for path in root.glob("exercises/**/*") if path.is_file()]
-    relative = (path.relative_to(root) for path in found if path.name != "__init__.py" and ".kept-" not in path.name)
+    found = [path for path in found if path.name not in ("__init__.py", UNLOCKED) and ".kept-" not in path.name]
+    relative = (path.relative_to(root) for path in found)
     return sorted(path for path in relative if not any(part.startswith((".", "__pycache__")) for part in path.parts))

@@ -1,49 +1,67 @@
-"""Grade learners' notebooks with nbgrader, in a course directory that exists only meanwhile.
+"""Grading: notebooks of one assignment, each run apart from all others and judged apart from its own code.
 
-But: the learner's code runs as you, with your files in reach. Do not grade strangers with this.
+A failure of any kind is the result of that notebook and stops no other.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+import atexit
+import ctypes
+import os
+import secrets
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import nbformat
 from nbformat import NotebookNode
 
-from .notebooks import dump, read_notebook
-from .paths import CourseError, exercise_path
-from .release import Exercise, last_error, read_exercise, temporary_course
-
-if TYPE_CHECKING:
-    from nbgrader.apps.api import NbGraderAPI
-
-NOT_ATTEMPTED = "not attempted yet"
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+from .marking import NOT_ATTEMPTED, Verdict, answer_of, mark
+from .notebooks import dump, parse_notebook
+from .paths import CourseError
+from .release import Exercise, course_settings, read_exercise, released
+from .repair import is_check, marks, repair
+from .sandbox import BUBBLEWRAP, NONE, Limits, Worker, bubblewrap_works
+from .submissions import Submitted, find_notebook
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """The points of one task, and the first thing that its checks said."""
+    """The points of one task, and the first thing that its checks said.
+
+    Attributes:
+        name: of the task.
+        points: earned.
+        maximum: to be earned by checks.
+        message: what was wrong first; empty if nothing was.
+        hidden: whether a hidden check said so.
+        title: of that hidden check.
+        by_hand: points that only a person can give.
+    """
 
     name: str
     points: float
     maximum: float
     message: str = ""
+    hidden: bool = False
+    title: str = ""
+    by_hand: float = 0.0
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one notebook earned; with an error, nothing, and why."""
+    """What one notebook earned; with an error, nothing, and why; and what had to be mended."""
 
     tasks: tuple[TaskResult, ...]
     error: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def points(self) -> float:
@@ -53,40 +71,95 @@ class Result:
     def maximum(self) -> float:
         return sum(task.maximum for task in self.tasks)
 
+    @property
+    def by_hand(self) -> float:
+        return sum(task.by_hand for task in self.tasks)
 
-def autograde(course: NbGraderAPI, exercise: str, student: str) -> None:
-    """Run one submission of a course directory and save its points in the course's gradebook.
 
-    Raises:
-        CourseError: if the run could not be completed.
+@dataclass(frozen=True)
+class Assignment:
+    """What is needed to grade, as plain bytes that travel to other processes and machines.
+
+    Attributes:
+        id: like `02_counting_models`.
+        sources: notebooks with hidden checks, by name.
+        releases: the same as learners get them.
+        data: files beside them, by relative path.
     """
-    from sqlalchemy.exc import SAWarning
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SAWarning)  # of nbgrader's own making, and harmless
-        outcome = course.autograde(exercise, student)
-    if not outcome["success"]:
-        cause = last_error(outcome)
-        if "DeadKernelError" in cause:
-            cause = "Python itself ended while the notebook ran: does a cell exit it, or fill the memory?"
-        raise CourseError(f"could not be graded: {cause}")
+    id: str
+    sources: dict[str, bytes]
+    releases: dict[str, bytes]
+    data: dict[str, bytes]
+
+    def digest(self) -> str:
+        """Changes with anything that a grade depends on."""
+        parts = [self.id.encode()]
+        for files in (self.sources, self.data):
+            parts += [part for name in sorted(files) for part in (name.encode(), sha256(files[name]).digest())]
+        return sha256(b"\0".join(parts)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to grade.
+
+    Attributes:
+        sandbox: `bubblewrap`, `container` or `none`.
+        image: of the container.
+        limits: what one notebook may use.
+        seed: of the random inputs of hidden checks.
+        variants: whether each student gets inputs of their own.
+    """
+
+    sandbox: str = NONE
+    image: str = ""
+    limits: Limits = field(default_factory=Limits)
+    seed: int = field(default_factory=lambda: secrets.randbits(32))
+    variants: bool = False
+
+    def seed_of(self, student: str) -> int:
+        """The seed for one student; with variants it cannot be guessed from another's."""
+        if not self.variants:
+            return self.seed
+        return int.from_bytes(sha256(f"{self.seed}:{student}".encode()).digest()[:4], "big")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission to grade."""
+
+    student: str
+    assignment: Assignment
+    submitted: Submitted | str  # or why there is nothing to read
+    options: Options
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One graded notebook: its verdicts by grade id, its bytes with outputs, its result."""
+
+    verdicts: dict[str, Verdict]
+    notebook: bytes
+    result: Result
+
+
+def default_sandbox() -> str:
+    """Bubblewrap, where it works."""
+    return BUBBLEWRAP if bubblewrap_works() else NONE
 
 
 def grade(
-    notebooks: Mapping[str, Path],
-    exercise: str,
-    root: Path,
-    processes: int = 1,
-    run: Callable[[NbGraderAPI, str, str], None] = autograde,
+    notebooks: Mapping[str, Path], exercise: str, root: Path, processes: int = 1, options: Options | None = None
 ) -> dict[str, Result]:
-    """Grade notebooks of one exercise.
+    """Grade notebooks of one exercise of the book.
 
     Args:
         notebooks: the notebook of each student.
         exercise: like `02_counting_models`.
         root: the clone.
-        processes: how many notebooks to run at once, each process in its own temporary course.
-        run: runs one submission; `autograde`, or another that leaves the same traces in the course directory.
+        processes: how many notebooks to run at once.
+        options: how; without a sandbox if not given.
 
     Returns:
         A result for each student. A notebook that cannot be graded has an error and stops no other.
@@ -94,123 +167,179 @@ def grade(
     Raises:
         CourseError: if the exercise itself is broken.
     """
-    processes = max(1, min(processes, len(notebooks)))
-    if processes == 1:
-        return _grade_in_turn(dict(notebooks), exercise, root, run)
-    shares = [dict(list(notebooks.items())[first::processes]) for first in range(processes)]
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        started = [pool.submit(_grade_in_turn, share, exercise, root, run) for share in shares]
-        results = {student: result for done in started for student, result in done.result().items()}
-    return {student: results[student] for student in notebooks}
+    assignment, options = exercise_assignment(root, exercise), options or Options()
+    jobs = []
+    for student, path in notebooks.items():
+        submitted: Submitted | str
+        try:
+            submitted = Submitted({f"{name}.ipynb": path.read_bytes() for name in assignment.sources}, {})
+        except FileNotFoundError:
+            submitted = f"{path.name}: the file is missing"
+        except OSError as error:
+            submitted = f"{path.name}: the file cannot be read: {error.strerror}"
+        jobs.append(Job(student, assignment, submitted, options))
+    with local(max(1, min(processes, len(jobs)))) as team:
+        found = {job.student: outcome for job, outcome in run_jobs(jobs, team)}
+    results = {student: next(iter(found[student].values())).result for student in notebooks}
+    if results and all("the exercise itself is broken" in result.error for result in results.values()):
+        raise CourseError(next(iter(results.values())).error)
+    return results
+
+
+def exercise_assignment(root: Path, exercise: str | Exercise) -> Assignment:
+    """An exercise of the book, ready to grade."""
+    parsed = exercise if isinstance(exercise, Exercise) else read_exercise(root, exercise)
+    data = {path.relative_to(parsed.source.parent).as_posix(): path.read_bytes() for path in parsed.data_files}
+    name, settings = parsed.source.stem, course_settings(root)
+    release = dump(released(parsed.notebook, settings))
+    return Assignment(parsed.id, {name: dump(parsed.notebook)}, {name: release}, data)
 
 
 def no_points(exercise: Exercise, message: str = NOT_ATTEMPTED, error: str = "") -> Result:
     """A result of zero, with one message on each task."""
-    return Result(tuple(TaskResult(task.name, 0.0, task.points, message) for task in exercise.tasks.values()), error)
+    return replace(_result(exercise.notebook, {}, message), error=error)
 
 
-def _grade_in_turn(
-    notebooks: dict[str, Path], exercise_id: str, root: Path, run: Callable[[NbGraderAPI, str, str], None]
-) -> dict[str, Result]:
-    exercise = read_exercise(root, exercise_id)
-    results = {}
-    with temporary_course(root, exercise) as course:
-        folder = Path(course.coursedir.root)
-        release = read_notebook(folder / exercise_path(exercise_id))
-        for number, (student, path) in enumerate(notebooks.items()):
-            student_id = f"student{number}"  # nbgrader has rules for names; learners' names need not follow them
-            place = Path(student_id, exercise_id, f"{exercise.source.stem}.ipynb")
-            try:
-                submission = mend(read_notebook(path), release)
-                (folder / "submitted" / place).parent.mkdir(parents=True)
-                (folder / "submitted" / place).write_bytes(dump(submission))
-                run(course, exercise_id, student_id)
-                graded = read_notebook(folder / "autograded" / place)
-                results[student] = _result(course, exercise, student_id, graded)
-            except CourseError as error:
-                results[student] = no_points(exercise, "", error=str(error))
-    return results
-
-
-def mend(submission: NotebookNode, release: NotebookNode) -> NotebookNode:
-    """Put back the marked cells that a learner deleted, and the marks that an editor lost.
-
-    Each missing cell goes after the marked cell that precedes it in the release. nbgrader itself restores the text of
-    the cells that are not the learner's.
-
-    Args:
-        submission: a learner's notebook.
-        release: the exercise as released.
+def grade_job(job: Job) -> dict[str, Graded]:
+    """Grade one submission; whatever happens becomes its result.
 
     Returns:
-        A new notebook, without outputs.
+        What came of each notebook of the assignment, by name.
     """
-    marks = {cell.metadata.nbgrader.grade_id: cell for cell in release.cells if "nbgrader" in cell.metadata}
-    cells, found = [], set()
-    for cell in nbformat.from_dict(submission).cells:
-        grade_id = cell.metadata.pop("nbgrader", {}).get("grade_id")
-        if grade_id in marks and grade_id not in found:  # a copy of a marked cell is the learner's own
-            found.add(grade_id)
-            cell.metadata["nbgrader"] = dict(marks[grade_id].metadata.nbgrader)
-        cells.append(cell)
-    position = 0
-    for grade_id, original in marks.items():
-        if grade_id in found:
-            at = [cell.metadata.get("nbgrader", {}).get("grade_id") for cell in cells].index(grade_id)
-            position = at + 1
-        else:
-            cells.insert(position, nbformat.from_dict(original))
-            position += 1
-    for number, cell in enumerate(cells):
-        cell.id = f"cell-{number}"
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    return nbformat.from_dict({**release, "cells": cells})
+    return {name: _grade_notebook(job, name) for name in job.assignment.sources}
 
 
-def _result(course: NbGraderAPI, exercise: Exercise, student_id: str, graded: NotebookNode) -> Result:
-    """Points from the gradebook, messages from the notebook that was run."""
-    from nbgrader.api import Gradebook
-
-    with Gradebook(course.coursedir.db_url) as gradebook:
-        saved = gradebook.find_submission_notebook(exercise.source.stem, exercise.id, student_id)
-        points = {grade.name: float(grade.auto_score or 0) for grade in saved.grades}
-    cells = {cell.metadata.nbgrader.get("grade_id"): cell for cell in graded.cells if "nbgrader" in cell.metadata}
-    results = []
-    for task in exercise.tasks.values():
-        said = (_message(cells[check], cells[task.name]) for check in task.checks if points[check] < task.checks[check])
-        message = next(said, "")
-        results.append(TaskResult(task.name, sum(points[check] for check in task.checks), task.points, message))
-    return Result(tuple(results))
-
-
-def _message(check: NotebookNode, answer: NotebookNode) -> str:
-    """What a check said, or why it could say nothing."""
-    error = _first_error(check.outputs)
-    if error is None:
-        printed = "".join(output.text for output in check.outputs if output.get("name") == "stderr").strip()
-        return (
-            f"the check was disturbed by what your code wrote to standard error: {printed}"
-            if printed
-            else "the check did not pass"
-        )
-    if error.ename == "NameError" and (first := _first_error(answer.outputs)):
-        if first.ename == "NotImplementedError":
-            return NOT_ATTEMPTED
-        return f"your cell does not run: {_described(first)}"
-    return _described(error)
+def _grade_notebook(job: Job, name: str) -> Graded:
+    assignment, options = job.assignment, job.options
+    source = parse_notebook(assignment.sources[name], f"{name}.ipynb")
+    release = parse_notebook(assignment.releases[name], f"{name}.ipynb")
+    try:
+        if isinstance(job.submitted, str):
+            raise CourseError(job.submitted)
+        submission, notes = find_notebook(job.submitted, name, set(assignment.sources))
+        repaired = repair(submission, release)
+        worker = _worker(options.sandbox, options.image)
+        seed = options.seed_of(job.student)
+        marked = mark(repaired.notebook, source, worker, options.limits, assignment.data, seed)
+        result = replace(_result(source, marked.verdicts), notes=(*notes, *repaired.notes))
+        return Graded(marked.verdicts, dump(marked.notebook), result)
+    except CourseError as error:
+        return refused(assignment, name, str(error))
+    except Exception as error:  # not the student's fault, and not the others' either
+        cause = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        return refused(assignment, name, f"could not be graded, tell your teacher: {cause}")
 
 
-def _first_error(outputs: Iterable[NotebookNode]) -> NotebookNode | None:
-    return next((output for output in outputs if output.output_type == "error"), None)
+def refused(assignment: Assignment, name: str, error: str) -> Graded:
+    """No points, and why."""
+    source = parse_notebook(assignment.sources[name], f"{name}.ipynb")
+    result = replace(_result(source, {}, ""), error=error)
+    return Graded({}, assignment.releases[name], result)
 
 
-def _described(error: NotebookNode) -> str:
-    text = _COLOUR.sub("", error.evalue).strip()
-    if error.ename == "CheckFailed":
-        return text
-    if error.ename == "NotImplementedError":
-        return NOT_ATTEMPTED
-    if error.ename in ("CellTimeoutError", "KeyboardInterrupt"):  # the grader interrupts what takes too long
-        return "it took too long and was stopped: is there a loop that never ends?"
-    return f"{error.ename}: {text}" if text else error.ename
+def _result(source: NotebookNode, verdicts: Mapping[str, Verdict], message: str = "") -> Result:
+    """Verdicts by task; a check without one earned nothing."""
+    tasks: dict[str, TaskResult] = {}
+    for cell in source.cells:
+        if not marks(cell).get("grade"):
+            continue
+        points = float(marks(cell)["points"])
+        if not is_check(cell):
+            name = marks(cell)["grade_id"]
+            tasks[name] = TaskResult(name, 0.0, 0.0, "a person grades this", by_hand=points)
+            continue
+        name = answer_of(cell, source)
+        verdict = verdicts.get(marks(cell)["grade_id"], Verdict(0.0, points, message))
+        before = tasks.get(name, TaskResult(name, 0.0, 0.0))
+        said = before if before.message else verdict
+        sums = before.points + verdict.points, before.maximum + points
+        tasks[name] = TaskResult(name, *sums, said.message, said.hidden, said.title)
+    return Result(tuple(tasks.values()))
+
+
+@lru_cache(maxsize=1)
+def _worker(sandbox: str, image: str) -> Worker:
+    worker = Worker(sandbox, image)
+    atexit.register(worker.stop)
+    return worker
+
+
+# Many at once
+
+
+@dataclass(frozen=True)
+class Team:
+    """Those who do the work.
+
+    Attributes:
+        start: gives something that runs jobs; called again when that broke.
+        width: how many jobs to hand over at once.
+    """
+
+    start: Callable[[], Executor]
+    width: int
+
+
+def cores() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def local(processes: int) -> Iterator[Team]:
+    """Processes of this machine, which end with this one."""
+    pools: list[ProcessPoolExecutor] = []
+
+    def start() -> Executor:
+        pools.append(ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent))
+        return pools[-1]
+
+    try:
+        yield Team(start, processes)
+    finally:
+        for pool in pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_jobs(jobs: Iterable[Job], team: Team) -> Iterator[tuple[Job, dict[str, Graded]]]:
+    """Run jobs, and give each as soon as it is done.
+
+    When a process dies, what was being graded is graded again, one by one: only what kills its process twice is lost.
+
+    Args:
+        jobs: in the order in which to begin.
+        team: who runs them.
+    """
+    waiting = deque(jobs)
+    suspects: list[Job] = []
+    while waiting:
+        executor, running = team.start(), {}
+        while waiting or running:
+            while waiting and len(running) < team.width and not suspects:
+                job = waiting.popleft()
+                running[executor.submit(grade_job, job)] = job
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                try:
+                    yield job, future.result()
+                except BrokenExecutor:
+                    suspects.append(job)
+        while suspects:
+            job = suspects.pop()
+            try:
+                yield job, team.start().submit(grade_job, job).result()
+            except BrokenExecutor:
+                yield job, _lost(job)
+
+
+def _lost(job: Job) -> dict[str, Graded]:
+    message = "could not be graded, tell your teacher: the process that graded it died twice"
+    return {name: refused(job.assignment, name, message) for name in job.assignment.sources}
+
+
+def _end_with_parent() -> None:
+    """Ask the system to end this process with the one that started it, even if that is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)

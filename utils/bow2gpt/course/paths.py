@@ -11,6 +11,8 @@ from pathlib import Path
 
 NUMBERED = re.compile(r"(\d\d)_([a-z][a-z0-9_]*)")  # of chapters and exercises: number, name
 
+UNLOCKED = "unlocked_solutions.md"  # beside an exercise: what its learner may read
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
