@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := shakespeare,vectors
+PROXY  := configurable-http-proxy@5.1.0
 NPROC  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
 .PHONY: help lab test build bench clean
@@ -45,6 +46,9 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3
 	touch $@
 
+# The tests start a JupyterHub, whose proxy comes from npm.
 $(VENV)/.test: $(VENV)/.lab
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS),test]"
+	@command -v npm >/dev/null || { echo "The tests need npm; on Debian and Ubuntu: apt install npm"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS),test,cluster]"
+	npm install --global --prefix $(VENV) --loglevel error $(PROXY)
 	touch $@
