@@ -132,7 +132,7 @@ def cluster(address: str) -> Iterator[Team]:
         CourseError: if `distributed` is not installed, or no scheduler answers.
     """
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError:
         raise CourseError("--scheduler needs Dask: pip install 'bow2gpt[cluster]'") from None
     try:
@@ -141,4 +141,4 @@ def cluster(address: str) -> Iterator[Team]:
         raise CourseError(f"no Dask scheduler answers at {address}: {error}") from None
     with client:
         threads = sum(worker["nthreads"] for worker in client.scheduler_info()["workers"].values())
-        yield Team(lambda: client.get_executor(pure=False), 2 * max(1, threads))
+        yield Team(lambda: client.get_executor(pure=False), 2 * max(1, threads), (KilledWorker,))

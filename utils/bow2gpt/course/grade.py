@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import faulthandler
 import os
 import secrets
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ProcessPoolExecutor, wait
@@ -30,6 +32,10 @@ from .release import Exercise, course_settings, read_exercise, released
 from .repair import is_check, marks, repair
 from .sandbox import BUBBLEWRAP, NONE, Limits, Worker, bubblewrap_works
 from .submissions import Submitted, find_notebook
+
+_SPARE = 120  # seconds for one notebook beyond twice what its code may take
+_ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but a process has one current folder
+_NOWHERE = open(os.devnull, "w")  # noqa: SIM115 - as long as this process
 
 
 @dataclass(frozen=True)
@@ -203,10 +209,21 @@ def no_points(exercise: Exercise, message: str = NOT_ATTEMPTED, error: str = "")
 def grade_job(job: Job) -> dict[str, Graded]:
     """Grade one submission; whatever happens becomes its result.
 
+    What the learner's process may take is limited elsewhere; this one is ended, as if it had crashed, if what came back
+    keeps it busy for ever.
+
     Returns:
         What came of each notebook of the assignment, by name.
     """
-    return {name: _grade_notebook(job, name) for name in job.assignment.sources}
+    with _ONE_AT_A_TIME:
+        found = {}
+        for name in job.assignment.sources:
+            faulthandler.dump_traceback_later(2 * job.options.limits.total + _SPARE, exit=True, file=_NOWHERE)
+            try:
+                found[name] = _grade_notebook(job, name)
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+        return found
 
 
 def _grade_notebook(job: Job, name: str) -> Graded:
@@ -274,10 +291,12 @@ class Team:
     Attributes:
         start: gives something that runs jobs; called again when that broke.
         width: how many jobs to hand over at once.
+        gives_up: what is raised for a job that was tried again and again, and each time killed who did it.
     """
 
     start: Callable[[], Executor]
     width: int
+    gives_up: tuple[type[Exception], ...] = ()
 
 
 def cores() -> int:
@@ -326,6 +345,8 @@ def run_jobs(jobs: Iterable[Job], team: Team) -> Iterator[tuple[Job, dict[str, G
                     yield job, future.result()
                 except BrokenExecutor:
                     suspects.append(job)
+                except team.gives_up:
+                    yield job, _lost(job)
         while suspects:
             job = suspects.pop()
             try:

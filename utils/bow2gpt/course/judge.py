@@ -102,21 +102,25 @@ class Remote:
             seconds = self._deadline - time.monotonic()
             if seconds <= 0:
                 raise TimeoutError
-            wire.send(self._connection, {"seconds": seconds, **request})
+            until = self._deadline + GRACE
+            self._send({"seconds": seconds, **request}, until)
             while True:
-                self._connection.settimeout(max(0.01, self._deadline + GRACE - time.monotonic()))
-                answer = wire.receive(self._connection)
+                answer = wire.receive(self._connection, until)
                 if not isinstance(answer, dict):
                     raise wire.WireError("a malformed message: no answer")
                 if "callback" not in answer:
                     return answer
-                wire.send(self._connection, self._called_back(answer))
+                self._send(self._called_back(answer), until)
         except TimeoutError:
             raise Lost(TOO_LONG) from None
         except (EOFError, OSError):
             raise Lost(ENDED) from None
         except wire.WireError as error:
             raise Lost(f"your code sent something that cannot be graded: {error}") from None
+
+    def _send(self, message: dict, until: float) -> None:
+        self._connection.settimeout(max(0.01, until - time.monotonic()))
+        wire.send(self._connection, message)
 
     def _called_back(self, question: dict) -> dict:
         try:

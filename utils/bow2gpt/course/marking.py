@@ -172,14 +172,14 @@ class _Run:
         """The player, or a new one that has run what the last one had.
 
         Raises:
-            Lost: if too many were lost.
+            Lost: if too many were lost, or the time is up.
         """
+        if time.monotonic() > self._end:
+            raise Lost(f"not run: your notebook had used all its time, {self._limits.total / 60:.3g} minutes")
         if self._remote is not None:
             return self._remote
         if self._lost > _RESTARTS:
             raise Lost(f"not run: your notebook had ended Python {self._lost} times before")
-        if time.monotonic() > self._end:
-            raise Lost(f"not run: your notebook had used all its time, {self._limits.total / 60:.3g} minutes")
         self._session = self.players.enter_context(self._worker.player(self._limits, self._data))
         self._remote = Remote(self._session.connection, self._limits.seconds)
         again, self._ran = self._ran, []

@@ -20,6 +20,7 @@ from .paths import CourseError
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 _HEADING = re.compile(r"#{1,6}\s+(.+)")
 _ID_LENGTH = 64  # of a cell, in the notebook format
+_MOST_CELLS = 2_000
 
 
 def read_percent(path: Path) -> NotebookNode:
@@ -103,7 +104,7 @@ def read_notebook(path: Path) -> NotebookNode:
 
 
 def parse_notebook(content: bytes, name: str) -> NotebookNode:
-    """Make a notebook of a file's bytes, whatever a person or an editor did to them.
+    """Make a notebook of a file's bytes, whatever a person or an editor did to them; outputs are left out.
 
     Args:
         content: of the file; formats older than 4.5 are brought up to it.
@@ -125,6 +126,9 @@ def parse_notebook(content: bytes, name: str) -> NotebookNode:
         data = _upgraded(data, name)
     if not isinstance(data, dict) or "cells" not in data or data.get("nbformat") != 4:
         raise CourseError(f"{name}: not a notebook of format 4: it has no cells")
+    if isinstance(data["cells"], list) and len(data["cells"]) > _MOST_CELLS:
+        count = len(data["cells"])
+        raise CourseError(f"{name}: it has {count:,} cells, at most {_MOST_CELLS:,} are read: delete what is not needed")
     try:
         notebook = nbformat.v4.reads_json(json.dumps(data))  # joins lines, but does not judge
         ids = {cell.get("id") for cell in notebook.cells}
@@ -133,9 +137,8 @@ def parse_notebook(content: bytes, name: str) -> NotebookNode:
             for number, cell in enumerate(notebook.cells):
                 cell.id = f"cell-{number}"
         for cell in notebook.cells:
-            if cell.get("cell_type") == "code":  # and some lose what only a run fills in
-                cell.setdefault("outputs", [])
-                cell.setdefault("execution_count", None)
+            if cell.get("cell_type") == "code":  # and some lose, or damage, what only a run fills in
+                cell.outputs, cell.execution_count = [], None
         nbformat.validate(notebook)
     except (nbformat.ValidationError, AttributeError, KeyError, TypeError, RecursionError) as error:
         reason = (str(getattr(error, "message", error)).splitlines() or [type(error).__name__])[0]

@@ -10,17 +10,22 @@ import contextlib
 import ctypes
 import json
 import os
+import re
 import resource
 import select
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
-from . import player
+from . import player, syscalls
 from .sandbox import STAGING
 
 _POLL = 0.1  # seconds between two looks at the memory in use
+_END = 5  # seconds until nothing of a player may be left
+_MEMORY = re.compile(r"^(?:RssAnon|RssShmem):\s*(\d+) kB$", re.MULTILINE)
+_OPEN_FILES = 256
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x08000000, 0x10000000, 0x20000000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
@@ -96,20 +101,44 @@ def _wait(started: int, control: socket.socket, memory: int) -> str:
     finally:
         os.close(descriptor)
     _, status = os.waitpid(started, 0)
+    _end_all_others()
     if reason == "orphaned":
         sys.exit(0)
     code = os.waitstatus_to_exitcode(status)
     return reason or ("done" if code == 0 else f"exit {code}")
 
 
+def _others() -> list[Path]:
+    """The processes in the sandbox, but the first, which is bubblewrap's own, and this one."""
+    here = {"1", str(os.getpid()), "self"}
+    return [entry for entry in Path("/proc").iterdir() if entry.name.isdigit() and entry.name not in here]
+
+
+def _end_all_others() -> None:
+    """End what a player may have left: it can ask the system not to end it with its parent."""
+    until = time.monotonic() + _END
+    while (left := [entry for entry in _others() if _is_alive(entry)]) and time.monotonic() < until:
+        for entry in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(int(entry.name), signal.SIGKILL)
+        time.sleep(0.01)
+    if left:
+        sys.exit(1)  # with this process the whole sandbox ends
+
+
+def _is_alive(entry: Path) -> bool:
+    with contextlib.suppress(OSError, IndexError):
+        return (entry / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
+
+
 def _memory_in_use() -> int:
-    """Bytes of memory of all processes but this one that are not shared with it."""
+    """Bytes of memory of all processes but this one: their own, and what several of them share, counted for each."""
     total = 0
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) not in (1, os.getpid()):
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                _, resident, shared, *_ = (int(part) for part in (entry / "statm").read_text().split())
-                total += (resident - shared) * resource.getpagesize()
+    for entry in _others():
+        with contextlib.suppress(OSError, ValueError):
+            found = _MEMORY.findall((entry / "status").read_text())
+            total += sum(int(kilobytes) for kilobytes in found) * 1024
     return total
 
 
@@ -119,8 +148,10 @@ def _become_player(connection: socket.socket, request: dict, isolated: bool) -> 
         if isolated:
             _isolate(request)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["files"], request["files"]))
         resource.setrlimit(resource.RLIMIT_NPROC, (request["processes"], request["processes"]))
+        syscalls.restrict()
         player.play(connection, STAGING)
     except BaseException:
         os._exit(3)

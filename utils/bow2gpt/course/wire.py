@@ -12,6 +12,7 @@ import math
 import random
 import socket
 import struct
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import numpy as np
 
 LARGEST = 64 * 2**20  # bytes of one message
 DEEPEST = 60  # lists within lists
+MOST = 4_000_000  # items of one message; a million numbers in an array are one
 LONGEST = 10**7  # range
 _KINDS_OF_ARRAYS = "biufcUS"  # numpy's letters for truth values, numbers, text and bytes
 _LENGTH = struct.Struct(">Q")
@@ -300,26 +302,37 @@ def send(connection: socket.socket, message: Any) -> None:
     connection.sendall(_LENGTH.pack(len(data)) + data)
 
 
-def receive(connection: socket.socket) -> Any:
+def receive(connection: socket.socket, until: float | None = None) -> Any:
     """Read one message.
+
+    Args:
+        connection: to the other side.
+        until: the time, of `time.monotonic`, at which the whole message must be there.
 
     Raises:
         EOFError: if the other side is gone.
-        TimeoutError: if the connection has a time limit and nothing came within it.
+        TimeoutError: if it was not there in time.
         WireError: if what came is no message.
     """
-    (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size))
+    (length,) = _LENGTH.unpack(_read(connection, _LENGTH.size, until))
     if length > LARGEST:
         raise WireError(f"a message of {length} bytes is too large")
+    data = _read(connection, length, until)
+    if data.count(b",") + data.count(b"[") > MOST:
+        raise WireError(f"a value has more than {MOST:,} items: at most so many can be compared, more in an array")
     try:
-        return json.loads(_read(connection, length))
+        return json.loads(data)
     except (ValueError, RecursionError):
         raise WireError("a malformed message: no JSON") from None
 
 
-def _read(connection: socket.socket, length: int) -> bytes:
+def _read(connection: socket.socket, length: int, until: float | None) -> bytes:
     parts: list[bytes] = []
     while length:
+        if until is not None:  # for the whole, not for each part: bytes that drip do not win time
+            if (left := until - time.monotonic()) <= 0:
+                raise TimeoutError
+            connection.settimeout(left)
         part = connection.recv(min(length, 2**20))
         if not part:
             raise EOFError("the other side is gone")
