@@ -249,7 +249,7 @@ def _compare(got: Any, expected: Any, hint: str, tolerance: tuple[float, float] 
     elif _is_numeric(expected):
         _compare_numbers(got, expected, hint, tolerance, where)
     elif isinstance(expected, Sequence):
-        if isinstance(got, str | bytes | Mapping) or not hasattr(got, "__len__") or not hasattr(got, "__getitem__"):
+        if not _is_sequence(got):
             fail(_message(f"got {show(got)}{place}, expected a sequence like {show(expected)}", hint))
         if len(got) != len(expected):
             fail(_message(f"got {len(got)} items{place}, expected {len(expected)}: {show(got)}", hint))
@@ -260,6 +260,13 @@ def _compare(got: Any, expected: Any, hint: str, tolerance: tuple[float, float] 
             fail(_message(f"got {show(got)}{place}, expected {show(expected)}", hint))
     else:
         raise TypeError(f"checks compare plain data, not {type(expected).__name__}: {show(expected)}")
+
+
+def _is_sequence(value: Any) -> bool:
+    try:
+        return not isinstance(value, str | bytes | Mapping) and len(value) >= 0 and hasattr(value, "__getitem__")
+    except TypeError:
+        return False
 
 
 def _plain(value: Any) -> Any:

@@ -149,7 +149,7 @@ def grade(
     limits = Limits(seconds=seconds or book.seconds, memory=int(memory * 2**30))
     options = grading.Options(kind, container, limits, variants=variants, **({} if seed is None else {"seed": seed}))
     work = book.assignment(assignment)
-    submissions = book.submissions(work.id, student)
+    submissions = book.submissions(work, student)
     team = batch.cluster(scheduler) if scheduler else grading.local(processes or grading.cores())
     chosen = "" if seed is None else f"{seed}:{variants}"
     outcomes = []
@@ -211,7 +211,7 @@ def feedback(
     book = _course(course)
     work = book.assignment(assignment)
     graded = book.done(work.id)
-    written = [one for one in book.submissions(work.id, student) if one.student in graded]
+    written = [one for one in book.submissions(work, student) if one.student in graded]
     for submission in written:
         book.write_feedback(submission, work.id, known_hidden(hidden))
     typer.echo(f"{len(written)} pages written; `nbgrader release_feedback {work.id}` gives them out")

@@ -14,7 +14,7 @@ import stat
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -150,13 +150,13 @@ class Course:
                 return {}
             return {(book.name, cell.name): float(cell.max_score) for book in found for cell in book.grade_cells}
 
-    def submissions(self, assignment: str, students: list[str] | None = None) -> list[Submission]:
+    def submissions(self, assignment: Assignment, students: list[str] | None = None) -> list[Submission]:
         """What was submitted, in the order of the students' names.
 
         Raises:
             UsageError: if a student was asked for who submitted nothing.
         """
-        pattern = self.path("submitted", "*", assignment)
+        pattern = self.path("submitted", "*", assignment.id)
         place = pattern.parts.index("*")
         found = {
             path.parts[place]: path
@@ -164,8 +164,9 @@ class Course:
             if not path.parts[place].startswith(".")
         }
         if missing := sorted(set(students or []) - set(found)):
-            raise UsageError(f"{', '.join(missing)} submitted nothing for {assignment}: there is no folder {pattern}")
-        return [_read(student, found[student]) for student in sorted(found) if not students or student in students]
+            raise UsageError(f"{', '.join(missing)} submitted nothing for {assignment.id}: no folder {pattern}")
+        chosen = sorted(set(students) if students else found)
+        return [_read(student, found[student], assignment.sources) for student in chosen]
 
     # The gradebook
 
@@ -391,11 +392,11 @@ def find_course(start: Path) -> Path:
     raise UsageError(f"{start} is not inside a course directory: change to it, or give --course FOLDER")
 
 
-def _read(student: str, folder: Path) -> Submission:
+def _read(student: str, folder: Path, notebooks: Iterable[str]) -> Submission:
     try:
         if any(path.is_symlink() for path in (folder, folder.parent)):
             raise CourseError("the submission is a link to another place: submit the files themselves")
-        content: Submitted | str = read_submission(folder)
+        content: Submitted | str = read_submission(folder, {f"{name}.ipynb" for name in notebooks})
         parts = [part for name, data in sorted(content.files.items()) for part in (name.encode(), data)]
         parts += [f"{name}: {reason}".encode() for name, reason in sorted(content.refused.items())]
         parts += [name.encode() for name in content.others]

@@ -29,7 +29,9 @@ _SHOWN = 20_000  # characters of anything a learner's cell leaves
 _LOCKED, _CHECK = "<locked cell>", "<check cell>"  # names of what is run here, in tracebacks
 _BUNDLES = 50  # pictures and texts of one cell
 _PICTURE = 2_000_000  # characters
+_NO_VALUE = ["no value"]  # which is no message
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+UNGRADABLE = "your code sent something that cannot be graded"
 ENDED = "Python itself ended while your code ran: does a cell exit it, or fill the memory?"
 
 
@@ -66,6 +68,7 @@ class Remote:
         self._connection = connection
         self._seconds = seconds
         self._deadline = 0.0
+        self._turn = 0
         self._callbacks: list[Any] = []
         self.restart_clock()
 
@@ -103,11 +106,12 @@ class Remote:
             if seconds <= 0:
                 raise TimeoutError
             until = self._deadline + GRACE
-            self._send({"seconds": seconds, **request}, until)
+            self._turn += 1
+            self._send({"seconds": seconds, "turn": self._turn, **request}, until)
             while True:
                 answer = wire.receive(self._connection, until)
-                if not isinstance(answer, dict):
-                    raise wire.WireError("a malformed message: no answer")
+                if not isinstance(answer, dict) or answer.get("turn") != self._turn:
+                    raise wire.WireError("a malformed message: no answer to what was asked")
                 if "callback" not in answer:
                     return answer
                 self._send(self._called_back(answer), until)
@@ -116,7 +120,7 @@ class Remote:
         except (EOFError, OSError):
             raise Lost(ENDED) from None
         except wire.WireError as error:
-            raise Lost(f"your code sent something that cannot be graded: {error}") from None
+            raise Lost(f"{UNGRADABLE}: {error}") from None
 
     def _send(self, message: dict, until: float) -> None:
         self._connection.settimeout(max(0.01, until - time.monotonic()))
@@ -135,7 +139,13 @@ class Remote:
     def _value(self, answer: dict) -> Any:
         if "raised" in answer:
             raise _exception(answer["raised"])
-        return wire.unpack(answer["value"], self._own, self._meet)
+        return self._unpacked(answer.get("value", _NO_VALUE))
+
+    def _unpacked(self, packed: Any) -> Any:
+        try:
+            return wire.unpack(packed, self._own, self._meet)
+        except wire.WireError as error:
+            raise Lost(f"{UNGRADABLE}: {error}") from None
 
     def call(self, target: int, attribute: str | None, arguments: tuple, named: dict) -> Any:
         """Call something over there; mutable arguments are changed here as the call changed them there."""
@@ -145,10 +155,18 @@ class Remote:
         )
         value = self._value(answer)
         if "arguments" in answer:
-            after, named_after = wire.unpack(answer["arguments"], self._own, self._meet)
+            after, named_after = self._arguments(answer["arguments"])
             for before, now in zip([*arguments, *named.values()], [*after, *named_after.values()], strict=False):
                 wire.update(before, now)
         return value
+
+    def _arguments(self, packed: Any) -> tuple[list, dict]:
+        """What a call left of its arguments."""
+        unpacked = self._unpacked(packed)
+        match unpacked:
+            case [list(after), dict(named_after)]:
+                return after, named_after
+        raise Lost(f"{UNGRADABLE}: a malformed message: no arguments")
 
     def attribute(self, target: int, name: str) -> Any:
         return self._value(self._ask({"do": "attribute", "target": target, "attribute": name}))
@@ -246,7 +264,7 @@ def _ran(answer: dict) -> Ran:
     """An answer, which a hostile process may have made, as what it should be."""
 
     def text(value: Any, most: int = _SHOWN) -> str:
-        return wire.first_lines(value, most) if isinstance(value, str) else ""
+        return wire.harmless(wire.first_lines(value, most)) if isinstance(value, str) else ""
 
     shown = answer.get("displayed")
     bundles = [item for item in shown if isinstance(item, dict)][:_BUNDLES] if isinstance(shown, list) else []
@@ -267,19 +285,21 @@ def _ran(answer: dict) -> Ran:
 
 
 def _exception(raised: Any) -> Exception:
-    """An exception like the one raised over there, of Python's own kinds."""
+    """An exception like the one raised over there: of the same name, and of the nearest of Python's own kinds."""
     if not isinstance(raised, dict):
-        raise wire.WireError("a malformed message: no exception")
+        return Lost(f"{UNGRADABLE}: a malformed message: no exception")
     kind = getattr(builtins, str(raised.get("known")), Exception)
-    says, name = str(raised.get("says", "")), str(raised.get("name", "Exception"))
+    says, name = (wire.harmless(str(raised.get(key, ""))[:_SHOWN]) for key in ("says", "name"))
     if name == "TooLong":
         return TimeoutError(TOO_LONG)
     if not (isinstance(kind, type) and issubclass(kind, Exception)):
-        return RuntimeError(f"your code ended with {name}" + (f": {says}" if says else ""))
+        return RuntimeError(f"your code ended with {name[:100]}" + (f": {says}" if says else ""))
     try:
+        if name != kind.__name__ and name.isidentifier() and len(name) <= 100:
+            kind = type(name, (kind,), {})
         return kind(says)
-    except Exception:
-        return RuntimeError(f"{name}: {says}")
+    except Exception:  # some kinds need more than a message
+        return RuntimeError(f"{name[:100]}: {says}")
 
 
 def names_used(tree: ast.AST) -> set[str]:

@@ -27,6 +27,7 @@ from .judge import TOO_LONG, Judge, Lost, Ran, Remote, as_python, line_of, names
 from .paths import CourseError
 from .repair import is_answer, is_check, marks
 from .sandbox import Limits, Worker
+from .wire import harmless
 
 NOT_ATTEMPTED = "not attempted yet"
 _RESTARTS = 6  # players that one notebook may lose
@@ -228,7 +229,7 @@ class _Run:
         if isinstance(error, NotImplementedError):
             return NOT_ATTEMPTED
         if isinstance(error, CheckFailed):
-            return str(error)
+            return _text(error)
         if isinstance(error, NameError):
             name = answer_of(check, self.notebook)
             if name in self._answers:
@@ -318,7 +319,7 @@ def _described(kind: str, text: str, intro: str = "") -> str:
 
 def _text(error: Exception) -> str:
     try:
-        return str(error)
+        return harmless(str(error))
     except Exception:
         return ""
 

@@ -20,6 +20,7 @@ from .paths import CourseError
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 _HEADING = re.compile(r"#{1,6}\s+(.+)")
 _ID_LENGTH = 64  # of a cell, in the notebook format
+_ID = re.compile(rf"[a-zA-Z0-9_-]{{1,{_ID_LENGTH}}}")
 _MOST_CELLS = 2_000
 
 
@@ -104,7 +105,10 @@ def read_notebook(path: Path) -> NotebookNode:
 
 
 def parse_notebook(content: bytes, name: str) -> NotebookNode:
-    """Make a notebook of a file's bytes, whatever a person or an editor did to them; outputs are left out.
+    """Make a notebook of a file's bytes, whatever a person or an editor did to them.
+
+    Only what is asked here is kept: kinds, sources, ids and nbgrader's marks of cells, and the mark of a release. So
+    damage to outputs, and the metadata of some editor, make nothing invalid.
 
     Args:
         content: of the file; formats older than 4.5 are brought up to it.
@@ -116,34 +120,61 @@ def parse_notebook(content: bytes, name: str) -> NotebookNode:
     if not content.strip():
         raise CourseError(f"{name}: the file is empty")
     try:
-        text = _decoded(content)
-        data = json.loads(text)
+        data = json.loads(_decoded(content))
+        if isinstance(data, dict) and data.get("nbformat") == 3 and "worksheets" in data:
+            data = _upgraded(data, name)
     except UnicodeDecodeError:
         raise CourseError(f"{name}: not a notebook: it is not UTF-8 text") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise CourseError(f"{name}: not a notebook, or a damaged one: it is not valid JSON ({error})") from None
-    if isinstance(data, dict) and data.get("nbformat") == 3 and "worksheets" in data:
-        data = _upgraded(data, name)
-    if not isinstance(data, dict) or "cells" not in data or data.get("nbformat") != 4:
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise CourseError(f"{name}: not a notebook, or a damaged one: it is not valid JSON ({reason})") from None
+    if not isinstance(data, dict) or not isinstance(data.get("cells"), list) or data.get("nbformat") != 4:
         raise CourseError(f"{name}: not a notebook of format 4: it has no cells")
-    if isinstance(data["cells"], list) and len(data["cells"]) > _MOST_CELLS:
+    if len(data["cells"]) > _MOST_CELLS:
         count = len(data["cells"])
-        raise CourseError(f"{name}: it has {count:,} cells, at most {_MOST_CELLS:,} are read: delete what is not needed")
+        raise CourseError(f"{name}: it has {count:,} cells, at most {_MOST_CELLS:,} are read: delete some")
+    metadata = data.get("metadata") if isinstance(data.get("metadata"), dict) else {}
     try:
-        notebook = nbformat.v4.reads_json(json.dumps(data))  # joins lines, but does not judge
-        ids = {cell.get("id") for cell in notebook.cells}
-        if notebook.get("nbformat_minor", 0) < 5 or len(ids) < len(notebook.cells):  # some editors lose or copy ids
-            notebook.nbformat_minor = 5
-            for number, cell in enumerate(notebook.cells):
-                cell.id = f"cell-{number}"
-        for cell in notebook.cells:
-            if cell.get("cell_type") == "code":  # and some lose, or damage, what only a run fills in
-                cell.outputs, cell.execution_count = [], None
+        cells = [_parsed_cell(cell, number) for number, cell in enumerate(data["cells"])]
+        ids = [cell["id"] for cell in cells]
+        if len(set(ids)) < len(ids):  # some editors copy ids
+            cells = [cell | {"id": f"cell-{number}"} for number, cell in enumerate(cells)]
+        kept = {key: metadata[key] for key in ("kernelspec", "bow2gpt") if _is_kept(key, metadata.get(key))}
+        notebook = nbformat.from_dict({"cells": cells, "metadata": kept, "nbformat": 4, "nbformat_minor": 5})
         nbformat.validate(notebook)
-    except (nbformat.ValidationError, AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (nbformat.ValidationError, ValueError, RecursionError) as error:
         reason = (str(getattr(error, "message", error)).splitlines() or [type(error).__name__])[0]
         raise CourseError(f"{name}: not a valid notebook: {reason[:200]}") from None
     return notebook
+
+
+def _parsed_cell(cell: object, number: int) -> dict:
+    if not isinstance(cell, dict) or cell.get("cell_type") not in ("code", "markdown", "raw"):
+        raise ValueError(f"cell {number + 1} is neither code nor text")
+    source = cell.get("source", "")
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    if not isinstance(source, str):
+        raise ValueError(f"cell {number + 1} has a source that is no text")
+    marks = cell["metadata"].get("nbgrader") if isinstance(cell.get("metadata"), dict) else None
+    known = cell.get("id")
+    parsed = {
+        "cell_type": cell["cell_type"],
+        "id": known if isinstance(known, str) and _ID.fullmatch(known) else f"cell-{number}",
+        "metadata": {"nbgrader": marks} if isinstance(marks, dict) else {},
+        "source": whole(source),
+    }
+    return parsed | ({"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {})
+
+
+def _is_kept(key: str, value: object) -> bool:
+    needed = ("name", "display_name") if key == "kernelspec" else ()
+    return isinstance(value, dict) and all(isinstance(value.get(part), str) for part in needed)
+
+
+def whole(text: str) -> str:
+    """Text that can be written to a file: halves of characters, which JSON can carry, become question marks."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _decoded(content: bytes) -> str:
@@ -155,7 +186,7 @@ def _decoded(content: bytes) -> str:
 
 def _upgraded(data: dict, name: str) -> dict:
     try:
-        return nbformat.convert(nbformat.from_dict(data), 4)
+        return nbformat.convert(nbformat.v3.reads_json(json.dumps(data)), 4)
     except Exception as error:  # of several kinds, all of which mean the same
         raise CourseError(f"{name}: a notebook of the old format 3, and a damaged one: {error}") from None
 

@@ -59,6 +59,7 @@ class Player:
         from IPython.core.interactiveshell import InteractiveShell
 
         self._connection = connection
+        self._turn = 0  # the number of the question that is being answered
         self._kept: list[Any] = []
         self._numbers: dict[int, int] = {}  # of what is kept, by its identity
         self.shell = InteractiveShell.instance()
@@ -73,13 +74,15 @@ class Player:
                 request = wire.receive(self._connection)
             except (EOFError, OSError):
                 return
+            self._turn = request["turn"]
             self._answer(self._do(request))
 
     def _answer(self, answer: dict) -> None:
         try:
-            wire.send(self._connection, answer)
+            wire.send(self._connection, answer | {"turn": self._turn})
         except wire.WireError as error:
-            wire.send(self._connection, {"raised": _raised(ValueError(f"the answer is too large: {error}"))})
+            too_large = _raised(ValueError(f"the answer is too large: {error}"))
+            wire.send(self._connection, {"raised": too_large, "turn": self._turn})
 
     def _do(self, request: dict) -> dict:
         with _time_limit(request.get("seconds", 0)):
@@ -145,9 +148,8 @@ class Player:
         """A function of the other side: calling it asks there."""
 
         def call(*arguments: Any) -> Any:
-            wire.send(
-                self._connection, {"callback": handle.number, "arguments": wire.pack(list(arguments), self._keep)}
-            )
+            packed = wire.pack(list(arguments), self._keep)
+            wire.send(self._connection, {"callback": handle.number, "arguments": packed, "turn": self._turn})
             answer = wire.receive(self._connection)
             if "raised" in answer:
                 raise RuntimeError(answer["raised"])

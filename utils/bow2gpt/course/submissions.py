@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,10 +37,14 @@ class Submitted:
     others: tuple[str, ...] = ()
 
 
-def read_submission(folder: Path) -> Submitted:
+def read_submission(folder: Path, expected: Container[str] = ()) -> Submitted:
     """Read what may be notebooks in a submission's folder.
 
     Links are not followed, wherever they stand, and nothing but plain files is opened.
+
+    Args:
+        folder: of the submission.
+        expected: names that are read first; of others only some are.
 
     Raises:
         CourseError: if the folder is a link, or cannot be read.
@@ -50,7 +55,7 @@ def read_submission(folder: Path) -> Submitted:
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode):
             raise CourseError(f"{folder.name} is not a folder: submit the assignment's folder again")
-        for path in _walk(folder, _DEEPEST):
+        for path in sorted(_walk(folder, _DEEPEST), key=lambda path: path.name not in expected):
             name = path.relative_to(folder).as_posix()
             if ".ipynb" not in path.name.lower():
                 others.append(name)

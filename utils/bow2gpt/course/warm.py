@@ -15,6 +15,7 @@ import resource
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -27,7 +28,8 @@ _END = 5  # seconds until nothing of a player may be left
 _MEMORY = re.compile(r"^(?:RssAnon|RssShmem):\s*(\d+) kB$", re.MULTILINE)
 _OPEN_FILES = 256
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x08000000, 0x10000000, 0x20000000
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+_CAPABILITY_VERSION = 0x20080522
 
 
 def serve(control: socket.socket) -> None:
@@ -169,6 +171,8 @@ def _isolate(request: dict) -> None:
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     inside = os.fork()
     if inside:  # this process only waits: the first process of the new namespace takes all others with it
+        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # and is nothing to look into, or to write into
+        os.closerange(3, _OPEN_FILES)
         _, status = os.waitpid(inside, 0)
         os._exit(max(0, os.waitstatus_to_exitcode(status)) if os.WIFEXITED(status) else 4)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -176,6 +180,16 @@ def _isolate(request: dict) -> None:
     for place in (STAGING.encode(), b"/dev/shm"):
         if libc.mount(b"tmpfs", place, b"tmpfs", 0, size):
             raise OSError(ctypes.get_errno(), "no file system of its own")
+    _drop_capabilities(libc)
+
+
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """Give up what the first process of a user namespace may do in it, such as mounting."""
+    for number in range(64):
+        libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+    header, none = struct.pack("Ii", _CAPABILITY_VERSION, 0), bytes(24)
+    if libc.capset(header, none):
+        raise OSError(ctypes.get_errno(), "capabilities cannot be given up")
 
 
 def _libc() -> ctypes.CDLL:

@@ -10,6 +10,7 @@ import base64
 import json
 import math
 import random
+import re
 import socket
 import struct
 import time
@@ -26,6 +27,8 @@ MOST = 4_000_000  # items of one message; a million numbers in an array are one
 LONGEST = 10**7  # range
 _KINDS_OF_ARRAYS = "biufcUS"  # numpy's letters for truth values, numbers, text and bytes
 _LENGTH = struct.Struct(">Q")
+# Control characters, marks that turn the direction of writing, halves of characters.
+_HARMFUL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class WireError(ValueError):
@@ -344,3 +347,8 @@ def _read(connection: socket.socket, length: int, until: float | None) -> bytes:
 def first_lines(text: str, characters: int) -> str:
     """A text cut off after so many characters, saying so."""
     return text if len(text) <= characters else f"{text[:characters]}\n... ({len(text) - characters} characters more)"
+
+
+def harmless(text: str) -> str:
+    """Text without what a page or a terminal would obey, or could not show."""
+    return _HARMFUL.sub("\ufffd", text)
