@@ -49,7 +49,8 @@ class Visited:
         (folder / "release" / f"{NAME}.ipynb").write_bytes(self.assignment.releases[NAME])
         self._submit()
         self.library = {path: path.read_bytes() for path in Path(bow2gpt.checks.__file__).parent.rglob("*.py")}
-        options = Options(BUBBLEWRAP, limits=Limits(seconds=6, memory=2**30))
+        limits = Limits(seconds=6, memory=2**30)
+        options = Options(BUBBLEWRAP, limits=limits, private=self.course.private)
         submissions = self.course.submissions(self.assignment)
         found = grade_course(self.course, self.assignment, submissions, options, local(2), show="title")
         self.outcomes: dict[str, Outcome] = {outcome.student: outcome for outcome in found}
@@ -144,6 +145,12 @@ def test_pages_are_small_and_harmless_and_tell_nothing_hidden(visited: Visited) 
         assert not re.search(r"<(script|img|iframe|object|a)\b", page), name
         assert not [word for word in HIDDEN if word in page], name
         assert page.isprintable() or not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e]", page), name
+
+
+def test_graded_notebooks_stay_of_a_size(visited: Visited) -> None:
+    for name in ZOO:
+        graded = visited.folder / "autograded" / name / ASSIGNMENT / f"{NAME}.ipynb"
+        assert graded.stat().st_size < 15_000_000, name
 
 
 def test_nothing_was_written_outside(visited: Visited) -> None:

@@ -342,6 +342,12 @@ cells(
     "does not run",
 )
 
+cells(
+    "clumsy",
+    "thirty thousand empty lines",
+    lambda n: n.cells.insert(0, nbformat.v4.new_code_cell("\n" * 30_000 + "%matplotlib inline")),
+)
+
 # Broken files
 
 
@@ -468,3 +474,15 @@ files(
     lambda f: [(f / f"copy{i}.ipynb").write_text("{}") for i in range(1000)] and None,
     FULL,
 )
+cells("hostile", "minus signs", lambda n: n.cells.append(nbformat.v4.new_code_cell("-" * 200_000 + "1")))
+cells(
+    "hostile",
+    "half a million lines",
+    lambda n: n.cells.append(nbformat.v4.new_code_cell("a\n" * 500_000)),
+    NOTHING,
+    "characters of code",
+)
+files("hostile", "a name that is no text", lambda f: Path(os.fsdecode(bytes(f) + b"/r\xe9sum\xe9.txt")).touch(), FULL)
+files("hostile", "a file named like a script", lambda f: (f / "<script>alert(1)<|script>.ipynb").write_text("{}"), FULL)
+files("hostile", "a time that is no time", lambda f: (f / "timestamp.txt").write_text("9" * 30), FULL)
+files("hostile", "a time without end", lambda f: (f / "timestamp.txt").write_bytes(b"\xff" * 10**6), FULL)

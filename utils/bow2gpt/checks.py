@@ -100,6 +100,8 @@ def run(call: Callable[[], Any], hint: str = "") -> Any:
     except (CheckFailed, NotImplementedError):
         raise
     except Exception as error:
+        if isinstance(error, NameError) and error.__traceback__.tb_next.tb_next is None:
+            raise  # not inside the learner's code: there is none of that name
         came = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise CheckFailed(_message(f"your code raised {came}", hint)) from error
 
@@ -305,8 +307,11 @@ def _array(value: Any) -> np.ndarray:
     if hasattr(value, "detach"):  # a torch tensor, without importing torch
         value = value.detach().cpu()
         return np.asarray((value.float() if "bfloat16" in str(value.dtype) else value).numpy())
-    if isinstance(value, list | tuple) and any(hasattr(item, "detach") for item in value):
-        return np.array([_array(item) for item in value])
+    if isinstance(value, list | tuple):
+        if any(isinstance(item, str | bytes) for item in value):  # numpy would give each the room of the longest
+            raise ValueError("text is no number")
+        if any(hasattr(item, "detach") for item in value):
+            return np.array([_array(item) for item in value])
     return np.asarray(value)
 
 
@@ -315,8 +320,8 @@ def _compare_numbers(got, expected, hint, tolerance, where) -> None:
     right = _array(expected)
     try:
         came = _array(got)
-    except ValueError:
-        came = np.empty(0, dtype=object)
+    except ValueError:  # rows of several lengths, or text
+        came = np.array([None])
     if came.dtype.kind not in "biufc" and came.size + right.size:
         fail(_message(f"got {show(got)}{place}, expected numbers like {show(expected)}", hint))
     if came.shape != right.shape:

@@ -147,7 +147,8 @@ def grade(
     if kind == NONE:
         typer.echo(f"{typer.style('WARNING:', fg='red', bold=True)} {UNSAFE}", err=True)
     limits = Limits(seconds=seconds or book.seconds, memory=int(memory * 2**30))
-    options = grading.Options(kind, container, limits, variants=variants, **({} if seed is None else {"seed": seed}))
+    chosen_seed = {} if seed is None else {"seed": seed}
+    options = grading.Options(kind, container, limits, variants=variants, private=book.private, **chosen_seed)
     work = book.assignment(assignment)
     submissions = book.submissions(work, student)
     team = batch.cluster(scheduler) if scheduler else grading.local(processes or grading.cores())
@@ -160,11 +161,15 @@ def grade(
             outcomes.append(outcome)
             bar.update()
     outcomes.sort(key=lambda outcome: outcome.student)
+    missing = [] if student else book.without_submission(submissions)
     if as_json:
         students = [outcome.as_json() for outcome in outcomes]
-        typer.echo(json.dumps({"assignment": work.id, "seed": options.seed, "students": students}, indent=1))
+        report = {"assignment": work.id, "seed": options.seed, "students": students, "without_submission": missing}
+        typer.echo(json.dumps(report, indent=1))
     else:
         _summary(work.id, outcomes, options.seed)
+        if missing:
+            typer.echo(f"no submission from {', '.join(missing)}")
     if any(outcome.is_ours for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -195,12 +200,10 @@ def _summary(assignment: str, outcomes: list[Any], seed: int) -> None:
 @app.command()
 @one_line_errors
 def feedback(
-    assignment: Annotated[str, typer.Argument(metavar="ASSIGNMENT", help="As for grade.")],
-    student: Annotated[list[str] | None, typer.Option(metavar="ID", help="Only this student; repeat it.")] = None,
-    course: Annotated[
-        str, typer.Option(metavar="FOLDER", help="The course directory; found from here if not given.")
-    ] = "",
-    hidden: Annotated[str, typer.Option(help="What it tells of hidden checks: nothing, title or message.")] = "title",
+    assignment: AssignmentArgument,
+    student: StudentOption = None,
+    course: CourseOption = "",
+    hidden: HiddenOption = "title",
 ) -> None:
     """Write the feedback again, after grading by hand.
 
@@ -221,9 +224,7 @@ def feedback(
 @one_line_errors
 def backup(
     restore: Annotated[str, typer.Option(metavar="COPY", help="Put this copy in the place of the gradebook.")] = "",
-    course: Annotated[
-        str, typer.Option(metavar="FOLDER", help="The course directory; found from here if not given.")
-    ] = "",
+    course: CourseOption = "",
 ) -> None:
     """Copy the gradebook, or put a copy back; what was there before is copied too.
 

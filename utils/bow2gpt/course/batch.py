@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
-from .grade import Assignment, Job, Options, Result, Team, run_jobs
+from .grade import Assignment, Job, Options, Result, Team, failed, run_jobs
 from .gradebook import Course, Submission
 from .paths import CourseError
 
@@ -119,8 +119,11 @@ def grade_course(
         for job, graded in run_jobs(jobs, at_work):
             submission = to_do[job.student]
             seed = options.seed_of(job.student)
-            course.record(submission, assignment, graded, keys[job.student], seed)
-            course.write_feedback(submission, assignment.id, show)
+            try:
+                course.record(submission, assignment, graded, keys[job.student], seed)
+                course.write_feedback(submission, assignment.id, show)
+            except Exception as error:  # nothing of this student is in the gradebook: the next run tries again
+                graded = {name: failed(assignment, name, error) for name in graded}
             yield Outcome(job.student, {name: outcome.result for name, outcome in graded.items()}, fresh=True)
 
 

@@ -33,7 +33,7 @@ from .repair import is_check, marks, repair
 from .sandbox import BUBBLEWRAP, NONE, Limits, Worker, bubblewrap_works
 from .submissions import Submitted, find_notebook
 
-_SPARE = 120  # seconds for one notebook beyond twice what its code may take
+_JUDGE = 3 * 2**30  # bytes of memory of the process that judges
 _ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but a process has one current folder
 _NOWHERE = open(os.devnull, "w")  # noqa: SIM115 - as long as this process
 
@@ -116,6 +116,7 @@ class Options:
         limits: what one notebook may use.
         seed: of the random inputs of hidden checks.
         variants: whether each student gets inputs of their own.
+        private: folders that no submission may see, see `Course.private`.
     """
 
     sandbox: str = NONE
@@ -123,6 +124,7 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     seed: int = field(default_factory=lambda: secrets.randbits(32))
     variants: bool = False
+    private: tuple[str, ...] = ()
 
     def seed_of(self, student: str) -> int:
         """The seed for one student; with variants it cannot be guessed from another's."""
@@ -215,15 +217,33 @@ def grade_job(job: Job) -> dict[str, Graded]:
     Returns:
         What came of each notebook of the assignment, by name.
     """
-    with _ONE_AT_A_TIME:
+    limits = job.options.limits
+    with _ONE_AT_A_TIME, _limited_memory():
         found = {}
         for name in job.assignment.sources:
-            faulthandler.dump_traceback_later(2 * job.options.limits.total + _SPARE, exit=True, file=_NOWHERE)
+            faulthandler.dump_traceback_later(2 * limits.total + limits.spare, exit=True, file=_NOWHERE)
             try:
                 found[name] = _grade_notebook(job, name)
             finally:
                 faulthandler.cancel_dump_traceback_later()
         return found
+
+
+@contextmanager
+def _limited_memory() -> Iterator[None]:
+    """Let this process run into an error, not the machine out of memory, if it unpacks or compares something huge."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    room = _JUDGE if hard == resource.RLIM_INFINITY else min(_JUDGE, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _grade_notebook(job: Job, name: str) -> Graded:
@@ -235,7 +255,7 @@ def _grade_notebook(job: Job, name: str) -> Graded:
             raise CourseError(job.submitted)
         submission, notes = find_notebook(job.submitted, name, set(assignment.sources))
         repaired = repair(submission, release)
-        worker = _worker(options.sandbox, options.image)
+        worker = _worker(options.sandbox, options.image, options.private)
         seed = options.seed_of(job.student)
         marked = mark(repaired.notebook, source, worker, options.limits, assignment.data, seed)
         result = replace(_result(source, marked.verdicts), notes=(*notes, *repaired.notes))
@@ -243,8 +263,13 @@ def _grade_notebook(job: Job, name: str) -> Graded:
     except CourseError as error:
         return refused(assignment, name, str(error))
     except Exception as error:  # not the student's fault, and not the others' either
-        cause = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        return refused(assignment, name, f"could not be graded, tell your teacher: {cause}")
+        return failed(assignment, name, error)
+
+
+def failed(assignment: Assignment, name: str, error: Exception) -> Graded:
+    """No points, because grading itself failed."""
+    cause = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    return refused(assignment, name, f"could not be graded, tell your teacher: {cause}")
 
 
 def refused(assignment: Assignment, name: str, error: str) -> Graded:
@@ -275,8 +300,8 @@ def _result(source: NotebookNode, verdicts: Mapping[str, Verdict], message: str 
 
 
 @lru_cache(maxsize=1)
-def _worker(sandbox: str, image: str) -> Worker:
-    worker = Worker(sandbox, image)
+def _worker(sandbox: str, image: str, private: tuple[str, ...]) -> Worker:
+    worker = Worker(sandbox, image, private)
     atexit.register(worker.stop)
     return worker
 
@@ -335,8 +360,11 @@ def run_jobs(jobs: Iterable[Job], team: Team) -> Iterator[tuple[Job, dict[str, G
         executor, running = team.start(), {}
         while waiting or running:
             while waiting and len(running) < team.width and not suspects:
-                job = waiting.popleft()
-                running[executor.submit(grade_job, job)] = job
+                try:
+                    running[executor.submit(grade_job, waiting[0])] = waiting[0]
+                except BrokenExecutor:  # its last jobs come back below, or there are none
+                    break
+                waiting.popleft()
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:

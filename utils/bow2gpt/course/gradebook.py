@@ -14,7 +14,7 @@ import stat
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -64,6 +64,8 @@ class Course:
 
     def __init__(self, folder: Path) -> None:
         from nbgrader.apps import NbGraderAPI
+        from nbgrader.preprocessors import AssignLatePenalties
+        from traitlets import TraitError
         from traitlets.config import Config
 
         self.folder = folder.resolve()
@@ -76,11 +78,22 @@ class Course:
         if "root" not in self.settings.CourseDirectory:
             self.settings.CourseDirectory.root = str(self.folder)
         self._directory = NbGraderAPI(config=self.settings).coursedir
+        try:
+            self._late = AssignLatePenalties(config=self.settings)
+            self._late.init_plugin()
+        except (TraitError, ImportError) as error:
+            raise CourseError(f"nbgrader_config.py, penalties for late submissions: {error}") from None
 
     @property
     def seconds(self) -> float:
         """What one cell may take, from the course's own settings."""
         return float(self.settings.Execute.get("timeout", 60) or 60)
+
+    @property
+    def private(self) -> tuple[str, ...]:
+        """Folders that no submission may see, wherever they are: the course, and nbgrader's exchange."""
+        exchange = self.settings.Exchange.get("root", "/usr/local/share/nbgrader/exchange")
+        return str(self.folder), str(exchange)
 
     def path(self, step: str, student: str, assignment: str) -> Path:
         """A folder of the course; step is like `submitted`, in the course's own naming."""
@@ -167,6 +180,11 @@ class Course:
             raise UsageError(f"{', '.join(missing)} submitted nothing for {assignment.id}: no folder {pattern}")
         chosen = sorted(set(students) if students else found)
         return [_read(student, found[student], assignment.sources) for student in chosen]
+
+    def without_submission(self, submissions: Iterable[Submission]) -> list[str]:
+        """Students whom the gradebook knows and who are not among these."""
+        with self.open() as gradebook:
+            return sorted({student.id for student in gradebook.students} - {one.student for one in submissions})
 
     # The gradebook
 
@@ -265,13 +283,9 @@ class Course:
 
     def _penalty(self, saved: Any, book: Any) -> float | None:
         """What nbgrader's plugin for late submissions takes off."""
-        from nbgrader.preprocessors import AssignLatePenalties
-
         if saved.assignment.duedate is None or not saved.total_seconds_late:
             return None
-        policy = AssignLatePenalties(config=self.settings)
-        policy.init_plugin()
-        penalty = policy.plugin_inst.late_submission_penalty(saved.student.id, book.score, saved.total_seconds_late)
+        penalty = self._late.plugin_inst.late_submission_penalty(saved.student.id, book.score, saved.total_seconds_late)
         return None if penalty is None else min(max(penalty, 0.0), book.score)
 
     @staticmethod
@@ -280,7 +294,7 @@ class Course:
 
         try:
             return parse_utc(_small_file(folder / "timestamp.txt").decode().strip())
-        except (OSError, ValueError):
+        except (OSError, ValueError, OverflowError):
             return None
 
     def _write_autograded(self, submission: Submission, assignment: Assignment, graded: Mapping[str, Graded]) -> None:
@@ -397,9 +411,9 @@ def _read(student: str, folder: Path, notebooks: Iterable[str]) -> Submission:
         if any(path.is_symlink() for path in (folder, folder.parent)):
             raise CourseError("the submission is a link to another place: submit the files themselves")
         content: Submitted | str = read_submission(folder, {f"{name}.ipynb" for name in notebooks})
-        parts = [part for name, data in sorted(content.files.items()) for part in (name.encode(), data)]
-        parts += [f"{name}: {reason}".encode() for name, reason in sorted(content.refused.items())]
-        parts += [name.encode() for name in content.others]
+        parts = [part for name, data in sorted(content.files.items()) for part in (os.fsencode(name), data)]
+        parts += [os.fsencode(f"{name}: {reason}") for name, reason in sorted(content.refused.items())]
+        parts += [os.fsencode(name) for name in content.others]
     except CourseError as error:
         content, parts = str(error), [str(error).encode()]
     when = _beside(folder).get("timestamp.txt", b"")
@@ -488,6 +502,3 @@ def _quiet_database() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SAWarning)  # of nbgrader's own making, and harmless
         yield
-
-
-Say = Callable[[str], None]

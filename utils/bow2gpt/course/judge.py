@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import re
 import socket
 import time
@@ -29,6 +30,7 @@ _SHOWN = 20_000  # characters of anything a learner's cell leaves
 _LOCKED, _CHECK = "<locked cell>", "<check cell>"  # names of what is run here, in tracebacks
 _BUNDLES = 50  # pictures and texts of one cell
 _PICTURE = 2_000_000  # characters
+_DEFINING = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
 _NO_VALUE = ["no value"]  # which is no message
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 UNGRADABLE = "your code sent something that cannot be graded"
@@ -247,12 +249,17 @@ class _Thing:
         return len(self) > 0 if "__len__" in self._handle.attributes else True
 
     def __len__(self) -> int:
-        return int(self._special("__len__"))
+        length = self._special("__len__")
+        if not isinstance(length, int) or length < 0:
+            raise TypeError(f"the length of a {self._handle.type_name} is {length!r}")
+        return int(length)
 
     def __getitem__(self, key: Any) -> Any:
         return self._special("__getitem__", key)
 
     def __contains__(self, key: Any) -> bool:
+        if "__iter__" in self._handle.attributes:  # what is looked for is not told to the other side
+            return any(item == key for item in self)
         return self._special("__contains__", key) is True
 
 
@@ -327,7 +334,7 @@ def names_stored(tree: ast.AST) -> set[str]:
 
 def as_python(source: str) -> str:
     """A cell without the lines that only a notebook understands, such as `%matplotlib inline`."""
-    return re.sub(r"(?m)^\s*[%!].*$", "", source)
+    return re.sub(r"(?m)^[ \t]*[%!].*$", "", source)
 
 
 class Judge:
@@ -344,6 +351,26 @@ class Judge:
     def prepare(self, source: str) -> None:
         """Run a locked cell, as the learner's process does."""
         exec(compile(as_python(source), _LOCKED, "exec"), self.namespace)
+
+    def import_from(self, source: str) -> None:
+        """Run the imports of a cell that is not locked, so that a module is never the learner's to replace."""
+        for statement in _statements(source):
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                with contextlib.suppress(Exception):  # of what is not installed here no check can make use
+                    self._execute(statement)
+
+    def define_from(self, source: str, needed: set[str], theirs: set[str]) -> None:
+        """Run the statements of a cell that give needed names a value, unless that depends on the learner's names."""
+        for statement in _statements(source):
+            if isinstance(statement, _DEFINING) and names_stored(statement) & needed:
+                if names_used(statement) & theirs:
+                    theirs |= names_stored(statement)
+                else:
+                    with contextlib.suppress(Exception):
+                        self._execute(statement)
+
+    def _execute(self, statement: ast.stmt) -> None:
+        exec(compile(ast.Module([statement], []), _LOCKED, "exec"), self.namespace)
 
     def check(self, source: str, remote: Remote, theirs: Iterable[str] = ()) -> Any:
         """Run a check cell; it raises what the check raises.
@@ -377,6 +404,13 @@ class Judge:
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         exec(compile(tree, _CHECK, "exec"), self.namespace)
         return None if last is None else eval(compile(ast.Expression(last.value), _CHECK, "eval"), self.namespace)
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(as_python(source)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
 
 
 def line_of(error: BaseException) -> int:

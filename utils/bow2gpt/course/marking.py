@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import math
 import re
 import time
@@ -15,6 +16,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,7 +34,8 @@ from .wire import harmless
 
 NOT_ATTEMPTED = "not attempted yet"
 _RESTARTS = 6  # players that one notebook may lose
-_HIDDEN = re.compile(r"[ \t]*### (BEGIN|END) HIDDEN TESTS")
+_HOPELESS = ("NotImplementedError", "SyntaxError", "IndentationError", "TabError", "Lost", "TooLong")  # cells
+_SHOWN = 10_000_000  # characters of all outputs of a notebook
 
 
 @dataclass(frozen=True)
@@ -102,24 +106,28 @@ class _Run:
         self._sources = {marks(cell)["grade_id"]: cell.source for cell in source.cells if marks(cell)}
         self._worker, self._limits, self._data = worker, limits, data
         self._judge = Judge(seed)
+        self._source = [cell for cell in source.cells if cell.cell_type == "code"]
+        self._graded = [cell for cell in self._source if is_check(cell)]
         self._remote: Remote | None = None
         self._session = None
         self._lost = 0
+        self._room = _SHOWN
         self._ran: list[str] = []  # sources that a new player has to run again
         self._answers: dict[str, tuple[str, str]] = {}  # what ended each answer's cell, and the message
         # From the source, not from the submission: a learner who defines `checks` must not be asked for it.
         self._theirs = {name for cell in source.cells if is_answer(cell) for name in defined(cell.source)}
         self._demonstrations = {cell.source for cell in source.cells if not marks(cell)}
-        self._end = time.monotonic() + limits.total
+        self._end = math.inf  # the time begins when the first player is there
 
     def all(self) -> None:
+        self._trust()
         cells = self._to_run()
         for number, cell in enumerate(cells):
             if is_check(cell):
-                cell.source = self._sources[marks(cell)["grade_id"]]
-                self._check(cell)
-                if self._used_later(visible(cell.source), cells[number + 1 :]):
-                    self._run(visible(cell.source))
+                released, cell.source = cell.source, self._sources[marks(cell)["grade_id"]]
+                self._check(cell, hidden_lines(cell.source, released))
+                if self._used_later(released, cells[number + 1 :]):
+                    self._run(released)
             elif marks(cell).get("locked"):
                 cell.source = self._sources[marks(cell)["grade_id"]]
                 self._prepare(cell)
@@ -129,6 +137,18 @@ class _Run:
                 self._show(cell, ran)
                 if is_answer(cell) and ran.error:
                     self._answers[marks(cell)["grade_id"]] = ran.error[:2]
+                    for rest in definitions(cell.source) if ran.error[0] not in _HOPELESS else ():
+                        self._run(rest)
+
+    def _trust(self) -> None:
+        """Give the judge what checks use and no answer defines: from the exercise, never from the submission."""
+        needed = set().union(*(names_used(ast.parse(as_python(cell.source))) for cell in self._graded))
+        theirs = set().union(*(defined(cell.source, everything=True) for cell in self._source if is_answer(cell)))
+        for cell in self._source:
+            if not marks(cell).get("locked") and not is_check(cell):
+                self._judge.import_from(cell.source)
+            if not marks(cell):
+                self._judge.define_from(cell.source, needed, theirs)
 
     def _to_run(self) -> list[NotebookNode]:
         """Code cells but those that came with the exercise, are as they were, and define nothing that others use."""
@@ -182,6 +202,7 @@ class _Run:
         if self._lost > _RESTARTS:
             raise Lost(f"not run: your notebook had ended Python {self._lost} times before")
         self._session = self.players.enter_context(self._worker.player(self._limits, self._data))
+        self._end = min(self._end, time.monotonic() + self._limits.total)
         self._remote = Remote(self._session.connection, self._limits.seconds)
         again, self._ran = self._ran, []
         for source in again:
@@ -204,9 +225,11 @@ class _Run:
         self.players.close()
         if self._session.ended == "memory":
             return f"it needs more than the {self._limits.memory / 2**30:.3g} GB of memory that it may use"
+        if self._session.ended == "processes":
+            return f"it started more than the {self._limits.processes} processes that it may have at once"
         return str(lost)
 
-    def _check(self, cell: NotebookNode) -> None:
+    def _check(self, cell: NotebookNode, hidden_part: set[int]) -> None:
         maximum = float(marks(cell)["points"])
         try:
             value = self._judge.check(cell.source, self._player(), self._theirs)
@@ -218,7 +241,7 @@ class _Run:
             verdict = Verdict(0.0, maximum, self._give_up(lost))
             cell.outputs = [_error("Lost", verdict.message)]
         except Exception as error:
-            hidden = line_of(error) in hidden_lines(cell.source)
+            hidden = line_of(error) in hidden_part
             title = error.title if isinstance(error, CheckFailed) else ""
             verdict = Verdict(0.0, maximum, self._message(cell, error), hidden, title)
             cell.outputs = [_error(type(error).__name__, verdict.message)]
@@ -244,14 +267,17 @@ class _Run:
                 return NOT_ATTEMPTED
         return _described(type(error).__name__, _text(error))
 
-    @staticmethod
-    def _show(cell: NotebookNode, ran: Ran) -> None:
+    def _show(self, cell: NotebookNode, ran: Ran) -> None:
         cell.execution_count = 1
         streams = (("stdout", ran.stdout), ("stderr", ran.stderr))
-        cell.outputs = [nbformat.v4.new_output("stream", name=name, text=text) for name, text in streams if text]
-        cell.outputs += [nbformat.v4.new_output("display_data", data=bundle) for bundle in ran.shown]
+        outputs = [nbformat.v4.new_output("stream", name=name, text=text) for name, text in streams if text]
+        outputs += [nbformat.v4.new_output("display_data", data=bundle) for bundle in ran.shown]
         if ran.error:
-            cell.outputs.append(_error(*ran.error))
+            outputs.append(_error(*ran.error))
+        for output in outputs:
+            self._room -= len(json.dumps(output))
+            if self._room >= 0:
+                cell.outputs.append(output)
 
 
 def answer_of(check: NotebookNode, notebook: NotebookNode) -> str:
@@ -268,24 +294,27 @@ def answer_of(check: NotebookNode, notebook: NotebookNode) -> str:
     return above or name
 
 
-def visible(source: str) -> str:
-    """A check cell without its hidden checks."""
-    hidden = hidden_lines(source)
-    return "\n".join(line for number, line in enumerate(source.split("\n"), start=1) if number not in hidden)
-
-
-def hidden_lines(source: str) -> set[int]:
-    """The numbers of the lines between the marks of hidden checks, marks included, counted from 1."""
-    found, inside = set(), False
-    for number, line in enumerate(source.split("\n"), start=1):
-        mark_found = _HIDDEN.match(line)
-        if inside or mark_found:
-            found.add(number)
-        if mark_found:
-            inside = mark_found[1] == "BEGIN"
+def hidden_lines(source: str, released: str) -> set[int]:
+    """The numbers of the lines of a check cell that its release does not have, counted from 1."""
+    lines, shown = source.split("\n"), released.split("\n")
+    found: set[int] = set()
+    for kind, start, end, *_ in SequenceMatcher(None, lines, shown, autojunk=False).get_opcodes():
+        if kind != "equal":
+            found |= set(range(start + 1, end + 1))
     return found
 
 
+def definitions(source: str) -> list[str]:
+    """The imports, functions and classes of a cell, each as code of its own."""
+    try:
+        body = ast.parse(as_python(source)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return [ast.unparse(statement) for statement in body if isinstance(statement, kinds)]
+
+
+@lru_cache(maxsize=4096)
 def defined(source: str, everything: bool = False) -> set[str]:
     """Names of the functions and classes that a cell defines at its outermost level, or all that it gives a value."""
     try:
@@ -296,6 +325,7 @@ def defined(source: str, everything: bool = False) -> set[str]:
     return names_stored(tree) if everything else {node.name for node in tree.body if isinstance(node, kinds)}
 
 
+@lru_cache(maxsize=4096)
 def _free(source: str) -> set[str]:
     """Names that a cell uses and does not define itself."""
     try:

@@ -22,6 +22,7 @@ _HEADING = re.compile(r"#{1,6}\s+(.+)")
 _ID_LENGTH = 64  # of a cell, in the notebook format
 _ID = re.compile(rf"[a-zA-Z0-9_-]{{1,{_ID_LENGTH}}}")
 _MOST_CELLS = 2_000
+_MOST_CODE = 500_000  # characters
 
 
 def read_percent(path: Path) -> NotebookNode:
@@ -136,6 +137,8 @@ def parse_notebook(content: bytes, name: str) -> NotebookNode:
     metadata = data.get("metadata") if isinstance(data.get("metadata"), dict) else {}
     try:
         cells = [_parsed_cell(cell, number) for number, cell in enumerate(data["cells"])]
+        if sum(len(cell["source"]) for cell in cells if cell["cell_type"] == "code") > _MOST_CODE:
+            raise ValueError(f"its cells hold more than {_MOST_CODE:,} characters of code: keep data in files")
         ids = [cell["id"] for cell in cells]
         if len(set(ids)) < len(ids):  # some editors copy ids
             cells = [cell | {"id": f"cell-{number}"} for number, cell in enumerate(cells)]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import nbformat
 from nbformat import NotebookNode
 
-from .notebooks import dump, fingerprint, read_notebook, read_percent, set_metadata
+from .notebooks import dump, fingerprint, read_percent, set_metadata
 from .paths import CourseError, exercise_path, name_of
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def build_release(root: Path, exercise: Exercise) -> bytes:
         CourseError: if nbgrader refuses the exercise.
     """
     with temporary_course(root, exercise) as course:
-        notebook = read_notebook(Path(course.coursedir.root) / exercise_path(exercise.id))
+        notebook = nbformat.read(Path(course.coursedir.root) / exercise_path(exercise.id), as_version=4)
     set_metadata(notebook)
     notebook.metadata["bow2gpt"] = {"release": fingerprint(notebook)}
     return dump(notebook)

@@ -49,6 +49,7 @@ class Limits:
     Attributes:
         seconds: wall-clock time of one cell, and of all questions of one check cell.
         total: seconds, the whole submission.
+        spare: seconds beyond twice that, after which the process that judges it is given up.
         memory: bytes, all its processes together.
         files: bytes, all its files together.
         processes: how many at once.
@@ -56,6 +57,7 @@ class Limits:
 
     seconds: float = 60
     total: float = 900
+    spare: float = 120
     memory: int = 3 * 2**30
     files: int = 64 * 2**20
     processes: int = 128
@@ -83,15 +85,16 @@ class Worker:
     Args:
         kind: `bubblewrap`, `container` or `none`.
         image: of the container: one in which `python` can import bow2gpt.
+        private: folders that bubblewrap must not show, even if they lie inside something that it shows.
 
     Raises:
         UsageError: if there is no such sandbox here.
     """
 
-    def __init__(self, kind: str, image: str = "") -> None:
+    def __init__(self, kind: str, image: str = "", private: tuple[str, ...] = ()) -> None:
         if kind not in (BUBBLEWRAP, CONTAINER, NONE):
             raise UsageError(f"there is no sandbox {kind!r}: choose {BUBBLEWRAP}, {CONTAINER} or {NONE}")
-        self._kind, self._image = kind, image
+        self._kind, self._image, self._private = kind, image, private
         self._engine = shutil.which("podman") or shutil.which("docker") if kind == CONTAINER else ""
         if kind == CONTAINER and not (self._engine and image):
             raise UsageError("a container needs podman or docker, and the name of an image with the book in it")
@@ -170,7 +173,7 @@ class Worker:
         with theirs:
             line = str(theirs.fileno())
             self._process = subprocess.Popen(
-                ["bwrap", *_view(), "--", sys.executable, "-m", "bow2gpt.course.warm", line],
+                ["bwrap", *_view(self._private), "--", sys.executable, "-m", "bow2gpt.course.warm", line],
                 pass_fds=[theirs.fileno()],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -245,7 +248,7 @@ _CONTAINED = (
 )
 
 
-def _view() -> list[str]:
+def _view(private: tuple[str, ...]) -> list[str]:
     """What the inside sees: the system's programs, Python and its packages; nothing of the course or the user."""
     places = {*_SYSTEM, sys.prefix, sys.base_prefix, str(Path(bow2gpt.__file__).parent)}
     places |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
@@ -253,6 +256,9 @@ def _view() -> list[str]:
     for place in sorted(places):
         if Path(place).exists():
             options += ["--ro-bind", place, place]
+    for place in map(Path, private):
+        if any(place.is_relative_to(shown) for shown in places) and place.is_dir():
+            options += ["--tmpfs", str(place), "--remount-ro", str(place)]
     identity = ("--unshare-all", "--cap-drop", "ALL", "--uid", "65534", "--gid", "65534")
     return [
         *("--dev", "/dev", "--proc", "/proc"),

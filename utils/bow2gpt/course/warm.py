@@ -26,6 +26,7 @@ from .sandbox import STAGING
 _POLL = 0.1  # seconds between two looks at the memory in use
 _END = 5  # seconds until nothing of a player may be left
 _MEMORY = re.compile(r"^(?:RssAnon|RssShmem):\s*(\d+) kB$", re.MULTILINE)
+_SHARE = re.compile(r"^Pss:\s*(\d+) kB$", re.MULTILINE)
 _OPEN_FILES = 256
 _CLONE_NEWNS, _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x08000000, 0x10000000, 0x20000000
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
@@ -39,6 +40,8 @@ def serve(control: socket.socket) -> None:
     is an object with `ended`: why.
     """
     _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no player may look into this process
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))  # the limit of the process that judges is not for players
     _import_what_notebooks_import()
     isolated = _can_isolate()
     control.send(json.dumps({"isolated": isolated}).encode())
@@ -54,7 +57,7 @@ def serve(control: socket.socket) -> None:
             control.close()
             _become_player(socket.socket(fileno=descriptors[0]), request, isolated)
         os.close(descriptors[0])
-        control.send(json.dumps({"ended": _wait(started, control, request["memory"])}).encode())
+        control.send(json.dumps({"ended": _wait(started, control, request)}).encode())
 
 
 def _import_what_notebooks_import() -> None:
@@ -82,9 +85,9 @@ def _can_isolate() -> bool:
     return os.waitpid(trial, 0)[1] == 0
 
 
-def _wait(started: int, control: socket.socket, memory: int) -> str:
+def _wait(started: int, control: socket.socket, request: dict) -> str:
     """Wait for a player's end, or bring it about; says why it ended."""
-    reason = ""
+    reason, memory = "", request["memory"]
     descriptor = os.pidfd_open(started)
     try:
         while True:
@@ -95,7 +98,9 @@ def _wait(started: int, control: socket.socket, memory: int) -> str:
                 reason = "stopped"  # any word from the other side while a player runs means: stop it
                 if not control.recv(65536):
                     reason = "orphaned"
-            if not reason and _memory_in_use() > memory:
+            if not reason and len(_others()) > request["processes"]:  # root's processes have no limit by number
+                reason = "processes"
+            if not reason and _memory_in_use() > memory and _memory_in_use(shares=True) > memory:
                 reason = "memory"
             if reason:
                 with contextlib.suppress(ProcessLookupError):
@@ -134,13 +139,22 @@ def _is_alive(entry: Path) -> bool:
     return False
 
 
-def _memory_in_use() -> int:
-    """Bytes of memory of all processes but this one: their own, and what several of them share, counted for each."""
+def _memory_in_use(shares: bool = False) -> int:
+    """Bytes of memory of all processes but this one.
+
+    Args:
+        shares: of what several of them have in common count a share for each, which takes longer to find out; else the
+            whole for each.
+    """
     total = 0
     for entry in _others():
         with contextlib.suppress(OSError, ValueError):
-            found = _MEMORY.findall((entry / "status").read_text())
-            total += sum(int(kilobytes) for kilobytes in found) * 1024
+            whole = sum(map(int, _MEMORY.findall((entry / "status").read_text())))
+            try:
+                share = _SHARE.findall((entry / "smaps_rollup").read_text()) if shares else []
+            except OSError:  # a process can hide this
+                share = []
+            total += 1024 * (min(int(share[0]), whole) if share else whole)
     return total
 
 

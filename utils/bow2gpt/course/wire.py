@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ import numpy as np
 LARGEST = 64 * 2**20  # bytes of one message
 DEEPEST = 60  # lists within lists
 MOST = 4_000_000  # items of one message; a million numbers in an array are one
-LONGEST = 10**7  # range
+LONGEST = 10**6  # range
 _KINDS_OF_ARRAYS = "biufcUS"  # numpy's letters for truth values, numbers, text and bytes
+_FEW = 1000  # keys, of which it does not matter whether they collide
 _LENGTH = struct.Struct(">Q")
 # Control characters, marks that turn the direction of writing, halves of characters.
 _HARMFUL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -150,10 +152,13 @@ def _unpack(packed: Any, resolve, meet, depth: int) -> Any:
     def inner(part: Any) -> Any:
         return _unpack(part, resolve, meet, depth + 1)
 
-    if kind in ("list", "tuple", "set", "frozenset"):
-        return {"list": list, "tuple": tuple, "set": set, "frozenset": frozenset}[kind](map(inner, parts))
+    if kind in ("list", "tuple"):
+        return {"list": list, "tuple": tuple}[kind](map(inner, parts))
+    if kind in ("set", "frozenset"):
+        return {"set": set, "frozenset": frozenset}[kind](_spread(list(map(inner, parts))))
     if kind in ("dict", "Counter"):
         flat = list(map(inner, parts))
+        _spread(flat[::2])
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return dict(pairs) if kind == "dict" else Counter(dict(pairs))
     if kind == "handle":
@@ -166,6 +171,15 @@ def _unpack(packed: Any, resolve, meet, depth: int) -> Any:
             raise WireError("a malformed message: a handle that nobody gave")
         return resolve(int(parts[0]))
     return _SIMPLE[kind](inner, *parts)
+
+
+def _spread(keys: list) -> list:
+    """Keys of a table; refused if they were chosen so that it takes for ever to build it."""
+    if len(keys) > _FEW:
+        hashes = sorted(map(hash, keys))
+        if sum(one != other for one, other in pairwise(hashes)) < len(keys) // 2:
+            raise WireError("a set or mapping with so many equal or colliding keys cannot be compared")
+    return keys
 
 
 def _raw(text: str) -> bytes:
