@@ -78,6 +78,7 @@ class Course:
         if "root" not in self.settings.CourseDirectory:
             self.settings.CourseDirectory.root = str(self.folder)
         self._directory = NbGraderAPI(config=self.settings).coursedir
+        self._gradebook: Gradebook | None = None
         try:
             self._late = AssignLatePenalties(config=self.settings)
             self._late.init_plugin()
@@ -190,13 +191,19 @@ class Course:
 
     @contextmanager
     def open(self) -> Iterator[Gradebook]:
-        """The gradebook; made if there is none."""
+        """The gradebook; made if there is none. What one caller read is forgotten before the next."""
         from nbgrader.api import Gradebook
 
-        course = self._directory.course_id or "default_course"
-        with _programs_found(), _quiet_database(), Gradebook(self._directory.db_url, course) as gradebook:
-            _notes().metadata.create_all(gradebook.engine)
-            yield gradebook
+        with _programs_found(), _quiet_database():
+            if self._gradebook is None:
+                course = self._directory.course_id or "default_course"
+                self._gradebook = Gradebook(self._directory.db_url, course)
+                _notes().metadata.create_all(self._gradebook.engine)
+            try:
+                yield self._gradebook
+            finally:
+                self._gradebook.db.remove()
+                self._gradebook.engine.dispose()  # lets go of the file; what it compiled, which takes long, it keeps
 
     def done(self, assignment: str) -> dict[str, str]:
         """The key under which each student's submission was last graded."""
