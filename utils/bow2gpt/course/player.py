@@ -51,20 +51,31 @@ class _Stream(io.TextIOBase):
         return self.kept.getvalue() + more
 
 
+def shell(home: str) -> Any:
+    """The IPython shell of this process.
+
+    Args:
+        home: the only place that can be written.
+    """
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    if not InteractiveShell.initialized():
+        os.environ["HOME"] = os.environ["IPYTHONDIR"] = home
+        made = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
+        made._showtraceback = lambda *_: None  # the error itself is told; no need to print it too
+    return InteractiveShell.instance()
+
+
 class Player:
     """One notebook's namespace, in an IPython shell without a kernel."""
 
     def __init__(self, connection: socket.socket) -> None:
-        os.environ["HOME"] = os.environ["IPYTHONDIR"] = os.getcwd()  # the only place that can be written
-        from IPython.core.interactiveshell import InteractiveShell
-
         self._connection = connection
         self._turn = 0  # the number of the question that is being answered
         self._kept: list[Any] = []
         self._numbers: dict[int, int] = {}  # of what is kept, by its identity
-        self.shell = InteractiveShell.instance()
-        self.shell.history_manager.enabled = False
-        self.shell._showtraceback = lambda *_: None  # the error itself is told; no need to print it too
+        self.shell = shell(os.getcwd())
         warnings.simplefilter("ignore")  # a right answer may divide by zero on its way
 
     def serve(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import re
@@ -71,6 +72,8 @@ def _import_what_notebooks_import() -> None:
     from bow2gpt import checks, corpus, probes, ruler  # noqa: F401
 
     torch.set_num_threads(1)  # threads do not survive a fork
+    player.shell(STAGING)
+    gc.freeze()  # so that no player copies all this memory just by looking through it
 
 
 def _can_isolate() -> bool:
