@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -18,7 +19,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from conftest import make_clone
+from conftest import ROOT, make_clone
 from typer.testing import CliRunner
 
 from bow2gpt import cli
@@ -124,6 +125,28 @@ def test_one_command_grades_all_and_says_what_came_of_each(school: Class) -> Non
     said = [output.evalue for cell in marked.cells for output in cell.get("outputs", [])]
     assert len(said) == 1
     assert "expected 8" in said[0]
+
+
+def test_the_teachers_page_leads_to_a_graded_assignment(tmp_path: Path) -> None:
+    """The commands of the page, one after the other, in a small clone."""
+    root = make_clone(tmp_path / "clone")
+    page = (ROOT / "book" / "teaching.md").read_text()
+    block = re.search(r"<!-- tried by tests/test_grading.py -->\n```bash\n(.*?)```", page, re.DOTALL)[1]
+    commands = block.replace("counting_models", "small_things")
+    assert "bow2gpt grade 02" in commands
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", commands],
+        cwd=root,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 graded now" in done.stdout
+    assert "0 of 6 points" in (root / "feedback" / "ada" / SMALL / "small_things.html").read_text()
+    assert "ada" in (root / "grades.csv").read_text()
 
 
 def test_only_what_changed_is_graded_again(school: Class) -> None:

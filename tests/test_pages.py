@@ -8,7 +8,12 @@ import pytest
 from bow2gpt import ladder
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("chapters/*.py")), *sorted(ROOT.glob("solutions/*/*.py"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("book/*.md")),
+    *sorted(ROOT.glob("chapters/*.py")),
+    *sorted(ROOT.glob("solutions/*/*.py")),
+]
 LINK = re.compile(r"(!?)\[([^\[\]]*(?:\[[^\]]*\]\([^)]*\))?[^\[\]]*)\]\(([^)\s]+)\)")
 
 

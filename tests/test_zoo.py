@@ -49,7 +49,7 @@ class Visited:
         (folder / "release" / f"{NAME}.ipynb").write_bytes(self.assignment.releases[NAME])
         self._submit()
         self.library = {path: path.read_bytes() for path in Path(bow2gpt.checks.__file__).parent.rglob("*.py")}
-        limits = Limits(seconds=6, memory=2**30)
+        limits = Limits(seconds=6, memory=2**30, processes=40)
         options = Options(BUBBLEWRAP, limits=limits, private=self.course.private)
         submissions = self.course.submissions(self.assignment)
         found = grade_course(self.course, self.assignment, submissions, options, local(2), show="title")
@@ -80,7 +80,7 @@ def visited(tmp_path_factory) -> Visited:
     if not bubblewrap_works():
         pytest.fail("these submissions must not run without bubblewrap: apt install bubblewrap")
     with socket.create_server(("127.0.0.1", 0)) as door, socket.socket(socket.AF_UNIX) as other:
-        other.bind("\0bow2gpt-zoo")
+        other.bind(f"\0bow2gpt-zoo-{door.getsockname()[1]}")
         other.listen()
         for one in (door, other):
             threading.Thread(target=_answer, args=(one,), daemon=True).start()

@@ -16,6 +16,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ from . import wire
 from .paths import CourseError, UsageError
 
 BUBBLEWRAP, CONTAINER, NONE = "bubblewrap", "container", "none"
+NOBODY = 65534  # the user without rights
 STAGING = "/submission"  # inside a sandbox: a file system in memory, new for each submission
 UNSAFE = (
     "learners' code runs WITHOUT A SANDBOX: it can read and change all your files, the gradebook and the solutions, "
@@ -248,18 +250,32 @@ _CONTAINED = (
 )
 
 
+def leaves_root() -> bool:
+    """Whether what runs in bubblewrap becomes a user without rights, not root under another name.
+
+    For root the system knows no limit on processes. It needs Python and the book to be readable by everybody.
+    """
+    files = (os.path.realpath(sys.executable), bow2gpt.__file__)
+    return os.geteuid() == 0 and all(os.stat(file).st_mode & stat.S_IROTH for file in files)
+
+
 def _view(private: tuple[str, ...]) -> list[str]:
     """What the inside sees: the system's programs, Python and its packages; nothing of the course or the user."""
     places = {*_SYSTEM, sys.prefix, sys.base_prefix, str(Path(bow2gpt.__file__).parent)}
     places |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
-    options = [part for place in (STAGING, "/tmp", "/dev/shm") for part in ("--tmpfs", place)]
-    for place in sorted(places):
-        if Path(place).exists():
-            options += ["--ro-bind", place, place]
+    options = [part for place in (STAGING, "/tmp", "/dev/shm") for part in ("--perms", "1777", "--tmpfs", place)]
+    there = sorted(place for place in places if Path(place).exists())
+    above = sorted({str(folder) for place in there for folder in Path(place).parents[:-1]})
+    options += [part for folder in above for part in ("--perms", "0755", "--dir", folder)]
+    options += [part for place in there for part in ("--ro-bind", place, place)]
     for place in map(Path, private):
         if any(place.is_relative_to(shown) for shown in places) and place.is_dir():
             options += ["--tmpfs", str(place), "--remount-ro", str(place)]
-    identity = ("--unshare-all", "--cap-drop", "ALL", "--uid", "65534", "--gid", "65534")
+    if leaves_root():
+        identity = [f"--unshare-{part}" for part in ("ipc", "pid", "net", "uts", "cgroup-try")]
+        identity += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    else:
+        identity = ["--unshare-all", "--cap-drop", "ALL", "--uid", str(NOBODY), "--gid", str(NOBODY)]
     return [
         *("--dev", "/dev", "--proc", "/proc"),
         *options,

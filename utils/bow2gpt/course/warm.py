@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 from . import player, syscalls
-from .sandbox import STAGING
+from .sandbox import NOBODY, STAGING
 
 _POLL = 0.1  # seconds between two looks at the memory in use
 _END = 5  # seconds until nothing of a player may be left
@@ -40,6 +40,11 @@ def serve(control: socket.socket) -> None:
     A request is a JSON object of `Limits`, and beside it the socket to play on. The answer, when the player has ended,
     is an object with `ended`: why.
     """
+    if os.getuid() == 0:
+        with contextlib.suppress(PermissionError):  # root in name only
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
     _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no player may look into this process
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))  # the limit of the process that judges is not for players
@@ -101,7 +106,7 @@ def _wait(started: int, control: socket.socket, request: dict) -> str:
                 reason = "stopped"  # any word from the other side while a player runs means: stop it
                 if not control.recv(65536):
                     reason = "orphaned"
-            if not reason and len(_others()) > request["processes"]:  # root's processes have no limit by number
+            if not reason and len(_others()) > request["processes"]:  # where the limit below does not hold
                 reason = "processes"
             if not reason and _memory_in_use() > memory and _memory_in_use(shares=True) > memory:
                 reason = "memory"
