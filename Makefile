@@ -20,11 +20,11 @@ help:
 lab: $(VENV)/.lab
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb $(ARGS)
 
-# `loadgroup` keeps what shares an expensive fixture on one worker.
+# `loadfile` keeps the tests of one file, which share expensive fixtures, on one core.
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(NPROC) --dist loadgroup $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(NPROC) --dist loadfile $(ARGS)
 
 build: $(VENV)/.lab
 	$(BIN)/bow2gpt build

@@ -66,7 +66,6 @@ def run_notebook(notebook: nbformat.NotebookNode, folder: Path) -> tuple[nbforma
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-@pytest.mark.xdist_group("heavy")
 def test_it_runs_from_top_to_bottom(name: str, tmp_path: Path) -> None:
     if name.startswith("chapters/"):
         notebook = nbformat.read(ROOT / f"{name}.ipynb", as_version=4)

@@ -32,8 +32,6 @@ from bow2gpt.course.paths import CourseError, UsageError
 from bow2gpt.course.release import answered, read_exercise
 from bow2gpt.course.sandbox import BUBBLEWRAP, CONTAINER, Limits, Worker
 
-pytestmark = pytest.mark.xdist_group("grading")
-
 SMALL = "02_small_things"
 SLOW = "import time\ntime.sleep({seconds})\n\ndef double(value):\n    return value * {times}"
 WORDS = ("one", "two", "three")

@@ -32,8 +32,6 @@ from conftest import make_clone
 
 import bow2gpt
 
-pytestmark = pytest.mark.xdist_group("hub")
-
 TEACHER, ALICE, BOB = "teacher", "alice", "bob"
 USERS = {TEACHER: 61_001, ALICE: 61_002, BOB: 61_003}
 PASSWORD = "only for this test"

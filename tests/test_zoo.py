@@ -23,8 +23,6 @@ from bow2gpt.course.gradebook import Course
 from bow2gpt.course.release import answered, read_exercise
 from bow2gpt.course.sandbox import BUBBLEWRAP, Limits, bubblewrap_works
 
-pytestmark = pytest.mark.xdist_group("zoo")
-
 TASKS = ("double", "initials", "letters", "softmax")
 HIDDEN = ("checks.hidden", "BEGIN HIDDEN", "reference", SECRET)
 
