@@ -1556,7 +1556,7 @@ def svd_embed(matrix, dim):
 #
 # *Difficulty 4 of 5, about 25 minutes, 4 points.*
 #
-# *The president asked for a declaration of ___ against Spain.* A *continuous bag of words* guesses the missing word from the words around it (Mikolov et al., 2013): it averages their vectors, and
+# *The president asked for a declaration of* [which word?] *against Spain.* A *continuous bag of words* guesses the missing word from the words around it (Mikolov et al., 2013): it averages their vectors, and
 # compares the average with a vector of each word of the vocabulary. Each word has two vectors, one for standing in the context and one for being guessed.
 #
 # $$h = \frac1c \sum_{k=1}^{c} x_{i_k}, \qquad s_w = y_w \cdot h, \qquad p_w = \frac{e^{s_w}}{\sum_{w'} e^{s_{w'}}}, \qquad L = -\ln p_t$$
