@@ -16,6 +16,7 @@ from bow2gpt.chapters.counting_models import (
     modified_kneser_ney,
     witten_bell,
 )
+from bow2gpt.chapters.embeddings import LogBilinearModel, MixtureModel
 from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer, UnigramModel
 
 SMOOTHINGS = {
@@ -51,6 +52,15 @@ def over_words(smoothing, order):
     return lambda: NGramModel.fit(training_text(), order, smoothing, word_tokenizer())
 
 
+def log_bilinear():
+    return LogBilinearModel.fit(training_text(), bpe_tokenizer(), dim=16)
+
+
+def mixture():
+    counting = NGramModel.fit(training_text(), 3, tokenizer=bpe_tokenizer())
+    return MixtureModel(log_bilinear(), counting, 0.3)
+
+
 #: One line a model: its name, and how to build a small one.
 MODELS = {
     "uniform, bytes": lambda: UnigramModel(np.zeros(256), ByteTokenizer()),
@@ -59,6 +69,8 @@ MODELS = {
     "Kneser-Ney, BPE, n = 3": lambda: NGramModel.fit(training_text(), 3, tokenizer=bpe_tokenizer()),
     **{f"{name}, bytes, n = {n}": over_bytes(s, n) for name, s in SMOOTHINGS.items() for n in (1, 3, 5)},
     **{f"{name}, words, n = {n}": over_words(s, n) for name, s in SMOOTHINGS.items() for n in (1, 3)},
+    "log-bilinear, BPE": log_bilinear,
+    "log-bilinear and Kneser-Ney, mixed": mixture,
     "Kneser-Ney, bytes, a text shorter than the order": lambda: NGramModel.fit("ab", 5),
 }
 

@@ -69,6 +69,20 @@ def _ngram(order: int, smoothing: str = "modified_kneser_ney", over: str = "byte
     return build
 
 
+def _log_bilinear(mixed: bool = False) -> Callable[[], LanguageModel]:
+    def build() -> LanguageModel:
+        from bow2gpt.chapters import embeddings
+
+        text, tokenizer = corpus.text("train"), _bpe(2048)
+        model = embeddings.LogBilinearModel.fit(text, tokenizer)
+        if not mixed:
+            return model
+        counting = embeddings.NGramModel.fit(text, 5, tokenizer=tokenizer)
+        return embeddings.MixtureModel.fit(model, counting, corpus.text("validation")[:200_000])
+
+    return build
+
+
 def _bpe(vocabulary_size: int) -> AnyTokenizer:
     from bow2gpt.chapters.language_features import Tokenizer
 
@@ -92,6 +106,8 @@ RUNGS: dict[str, Rung] = {
     "words-5": Rung(2, "Kneser-Ney, words, n = 5", _ngram(5, over="words")),
     "bpe-3": Rung(2, "Kneser-Ney, BPE, n = 3", _ngram(3, over="bpe")),
     "bpe-5": Rung(2, "Kneser-Ney, BPE, n = 5", _ngram(5, over="bpe")),
+    "log-bilinear": Rung(3, "Log-bilinear, BPE, n = 6", _log_bilinear()),
+    "log-bilinear-mixed": Rung(3, "Log-bilinear and Kneser-Ney, mixed", _log_bilinear(mixed=True)),
 }
 
 

@@ -670,7 +670,7 @@ def train_log_bilinear(
     parameters = [vectors, mixing, (counts / counts.sum()).log()]
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99))
     places, losses = len(text) - context_length, []
-    batch = min(2048, max(places, 1))
+    batch = min(2048, max(places // 64, 1))  # a small text takes smaller batches, not fewer than 64
     num_steps = int(epochs * places / batch)
     back = torch.arange(1, context_length + 1)
     order = torch.empty(0, dtype=torch.int64)
@@ -799,7 +799,7 @@ class MixtureModel:
     ) -> "MixtureModel":
         """Choose the weight, in steps of 0.02, that makes a held-out text most probable."""
         scores = [model.token_log_probs(text) for model in (first, second)]
-        weights = np.arange(0.02, 1, 0.02)
+        weights = np.linspace(0, 1, 51)
         totals = [np.sum(_mix(*scores, weight)) for weight in weights]
         return cls(first, second, float(weights[int(np.argmax(totals))]))
 
