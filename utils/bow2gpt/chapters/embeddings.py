@@ -370,7 +370,7 @@ def train_word2vec(
         window: largest distance of a neighbour.
         num_negatives: negatives for each pair.
         epochs: how often the text is read.
-        learning_rate: first step size; None for 0.05 (skip-gram) or 0.25 (cbow).
+        learning_rate: first step size; None for 0.05 (skip-gram) or 0.5 (cbow).
         nested: sizes; each block trains only the first so many dimensions, drawn at random from these.
         seed: of everything random. The result also depends a little on machine and number of threads.
 
@@ -394,7 +394,7 @@ def train_word2vec(
         )
     torch.set_flush_denormal(True)
     skip_gram = architecture == "skip-gram"
-    step, first_rate = (skip_gram_step, 0.05) if skip_gram else (cbow_step, 0.25)
+    step, first_rate = (skip_gram_step, 0.05) if skip_gram else (cbow_step, 0.5)
     generator, sizes = torch.Generator().manual_seed(seed), np.random.default_rng(seed + 1)
     inputs = (torch.rand(vocabulary_size, dim, generator=generator) - 0.5) * 2 / dim
     outputs = torch.zeros(vocabulary_size, dim)
