@@ -359,6 +359,7 @@ quality = {
 }
 for name, share in quality.items():
     print(f"{name:26} {share:.0%}")
+del company, weights, bag_rows
 
 
 # %% [markdown]
@@ -1361,7 +1362,7 @@ whole = {
     "skip-gram, cut": train_word2vec(token_ids, len(vocabulary), 128, seed=1),
     "nested skip-gram, cut": train_word2vec(token_ids, len(vocabulary), 128, nested=sizes, seed=1),
 }
-left, values, _ = np.linalg.svd(whole["skip-gram, cut"] - whole["skip-gram, cut"].mean(axis=0), full_matrices=False)
+left, values, _ = np.linalg.svd(whole["skip-gram, cut"], full_matrices=False)
 whole["skip-gram turned to its main axes, cut"] = left * values
 print(f"{time.perf_counter() - start:.0f} s")
 
@@ -1394,9 +1395,9 @@ figures.show(
 
 
 # %% [markdown]
-# The plain vectors cannot be cut. The nested ones can, and so can the plain ones once they are turned to their main axes, with no training at all: a trick of 1901
-# (Pearson's principal components). Where a linear map is all there is, PCA is hard to beat; the training pays where the vectors come out of a deep network and are
-# only ever compared through it. So the groundbreaking piece is real, useful, and has a long pedigree. It was also published (in May 2022) before the product that the source admires.
+# The plain vectors suffer most. The nested ones can be cut, and so can the plain ones once an SVD has turned them to their main axes, with no further training: a turn changes
+# no cosine, it only sorts the dimensions. For vectors that are looked up in a table this old trick is hard to beat. Nested training pays where vectors come out of a deep network,
+# which has no table to turn once and for all. So the claim is right and the piece is useful, with a long pedigree; the paper is from 2022, two years before the product that the source admires.
 #
 # ## Where does a word stand?
 #
@@ -1450,7 +1451,7 @@ fig.colorbar(image, ax=picture)
 for dimension in (0, 1, 8, 9):
     lines.plot(table[:40, dimension], label=f"dimension {dimension}", markersize=0)
 lines.set(xlabel="position", ylabel="value")
-lines.legend(fontsize=8, loc="lower right")
+lines.legend(fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
 figures.show(
     fig,
     alt="Left, a heat map of 100 positions by 64 dimensions: fast waves along positions in the first dimensions, ever slower ones to the right. Right, "
