@@ -572,15 +572,6 @@ def procrustes(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return left @ right
 
 
-def cosine_agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """Correlation between the cosines of all pairs of rows in two sets of vectors for the same words."""
-    if len(first) != len(second) or len(first) < 3:
-        raise ValueError(f"got {len(first)} and {len(second)} rows; both must hold the same words, at least three")
-    upper = np.triu_indices(len(first), k=1)
-    cosines = [(unit @ unit.T)[upper] for unit in (unit_rows(first), unit_rows(second))]
-    return float(np.corrcoef(*cosines)[0, 1])
-
-
 def truncate_and_renormalise(vectors: np.ndarray, dim: int) -> np.ndarray:
     """Keep the first dimensions of each row and bring it back to length 1 (Kusupati et al., 2022).
 
