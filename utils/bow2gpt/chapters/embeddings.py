@@ -146,7 +146,7 @@ def svd_embed(matrix: np.ndarray, dim: int, seed: int = 0) -> np.ndarray:
         left, values, _ = np.linalg.svd(matrix, full_matrices=False)
     else:
         basis = np.random.default_rng(seed).standard_normal((matrix.shape[1], dim + 32)).astype(matrix.dtype)
-        for _ in range(6):
+        for _ in range(4):
             basis = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis)[0])[0]
         left, values, _ = np.linalg.svd(matrix @ basis, full_matrices=False)
     return left[:, :dim] * np.sqrt(values[:dim])
