@@ -1310,7 +1310,7 @@ for ax, column, label in zip(axes, ["odd_one_out", "agreement"], ["odd ones foun
     ax.axvline(768, color="0.5", linewidth=1, linestyle=":", marker="")
     ax.set_xscale("log", base=2)
     ax.set_xticks([8, 32, 128, 512], ["8", "32", "128", "512"])
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(0, 1 if column == "odd_one_out" else 0.3)
     ax.set(xlabel="dimensions (log scale; dotted: 768)", ylabel=label)
 axes[0].set_title("How many dimensions do words need?")
 axes[0].legend()
