@@ -152,7 +152,7 @@ del train_words  # a list of 1.6 million strings takes a hundred megabytes; the 
 
 
 # %% [markdown]
-# To count company in Python, word by word, would take a minute. Look at it the other way round: the pairs at distance 1 are the text and the text
+# To count company in Python, word by word, would take a while. Look at it the other way round: the pairs at distance 1 are the text and the text
 # *shifted* by one. At distance 2, shifted by two. So a window of five takes five shifted slices, each handled at once by numpy. This trick will
 # return: it is also what makes skip-gram fast below.
 #
@@ -310,7 +310,7 @@ for word in ["treaty", "soldiers", "wheat", "railroads", "she"]:
 
 
 # %% [markdown]
-# No dictionary, no grammar, and the neighbours of *wheat* are crops. This is the older tradition, and on a small text it is hard to beat, as you will see.
+# No dictionary, no grammar, and the neighbours of *wheat* are crops and farms. This is the older tradition, and on a small text it is hard to beat, as you will see.
 #
 # ### How good is a map?
 #
@@ -467,7 +467,7 @@ for name, array, gradient in [("input", small_input, grad_input), ("output", sma
 
 
 # %% [markdown]
-# Ten digits agree. Keep `measured_slope` in mind: chapter 04 makes a tool of it.
+# Nine digits agree. Keep `measured_slope` in mind: chapter 04 makes a tool of it.
 #
 # ### Skip-gram with negative sampling
 #
@@ -525,7 +525,7 @@ print("a score of -1000 costs", sgns_loss_and_grad(np.array([1000.0]), np.array(
 # %% [markdown]
 # ### The same, a thousand words at a time
 #
-# One pair at a time in Python would take an hour. Four ideas bring it to seconds.
+# There are some seven million pairs in the text, and it is read five times. One pair at a time in Python would take twenty minutes at best. Four ideas bring it to seconds.
 #
 # * **Shifted slices.** Take 32 neighbouring words as a *line*. The words within reach of any of them are a slice of 42: five before, 32, five after.
 #   One matrix product gives all scores of 32 centers with 42 words, and a *mask*, a band of ones, keeps the pairs within the window. No list of
@@ -1014,7 +1014,7 @@ figures.show(
 
 
 # %% [markdown]
-# Nobody told the machine that June is a month. Yet a map of two dimensions leaves out most of the spread (the number is printed above); two clusters that overlap in it
+# Nobody told the machine that June is a month. Yet a map of two dimensions leaves out half of the spread (the number is printed above); two clusters that overlap in it
 # may well be apart in the others. Do not read distances off such a picture; use it to ask questions.
 #
 # ### King minus man plus woman
@@ -1420,7 +1420,7 @@ figures.show(
 # $$p_{t, 2i} = \sin\left(t / 10000^{2i/d}\right), \qquad p_{t, 2i+1} = \cos\left(t / 10000^{2i/d}\right)$$
 #
 # with $t$ the position, $d$ the size and $i$ the number of the pair. Each pair of dimensions is a hand of a clock: the first turns once in
-# $2\pi \approx 6.3$ positions, the last once in more than fifty thousand. Like hour, minute and second hands, together they tell where you are.
+# $2\pi \approx 6.3$ positions, the last, with $d = 64$, once in some forty-seven thousand. Like hour, minute and second hands, together they tell where you are.
 #
 # By hand, with $d = 4$: position 0 is $(\sin 0, \cos 0, \sin 0, \cos 0) = (0, 1, 0, 1)$; position 1 is $(\sin 1, \cos 1, \sin 0.01, \cos 0.01) \approx (0.841, 0.540, 0.010, 1.000)$.
 
@@ -1779,7 +1779,7 @@ print(f"weight of the log-bilinear model in the mixture: {mixture.weight:.2f}")
 
 # %% [markdown]
 # The vectors lose to the counts by a wide margin, and the mixture beats both by a hair: it gives the vectors a seventh of the say. That is worth a minute's thought. A table of counts
-# *memorises*: after *the United States of* it has seen *America* a thousand times. The log-bilinear model has no such memory, only a sum of five matrices times vectors, thirty times fewer
+# *memorises*: after *the United States of* it has seen *America* a thousand times. The log-bilinear model has no such memory, only a sum of five matrices times vectors, some thirty times fewer
 # numbers, and one pass over the text to find them. What it has learned beyond the counts is little, but it is something: a distribution over what is *near* to what was seen.
 #
 # Where is that worth most? Sort the tokens of the test text by how often their last two tokens stood together before in the training text, and compare the two models on each group.
@@ -1798,11 +1798,11 @@ for (name, scores), marker in zip(scores_of.items(), "os"):
     print(f"{name:18}", "  ".join(f"{group}: {value:.2f}" for group, value in zip(groups_of_history, cost)))
 ax.set(title="Where do vectors help?", xlabel="how often the last two tokens stood together in training", ylabel="bits per token")
 ax.legend()
-figures.show(fig, alt="Bits per token of both models by how often the last two tokens were seen before: the counting model is better everywhere, by more than one bit in the middle and by under half a bit where the history was never seen.")
+figures.show(fig, alt="Bits per token of both models by how often the last two tokens were seen before: the counting model is better everywhere, by about one bit in the middle and by under half a bit where the history was never seen or is very common.")
 
 # %% [markdown]
 # The vectors win nowhere, but they lose least at the two ends: where the last two tokens were never seen together, so that the counts have little to go by, and where the history is so common that it
-# says nothing. In between, memory wins by a bit or more. Here is what the mixture writes.
+# says nothing. In between, memory wins by about a bit. Here is what the mixture writes.
 
 # %%
 print(mixture.generate(90, context="\n\n", temperature=0.8, seed=1))

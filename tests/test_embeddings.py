@@ -517,7 +517,7 @@ def test_log_bilinear_gradients_are_autograds():
     logits = parameters[0][context_ids].view(20, -1) @ parameters[1] @ parameters[0].T + parameters[2]
     reference = torch.nn.functional.cross_entropy(logits, targets)
     reference.backward()
-    assert float(loss) == pytest.approx(float(reference), abs=1e-12)
+    assert loss.item() == pytest.approx(reference.item(), abs=1e-12)
     for parameter, gradient in zip(parameters, by_hand, strict=True):
         np.testing.assert_allclose(gradient, parameter.grad, atol=1e-12)
 
