@@ -17,6 +17,7 @@ from bow2gpt.chapters.counting_models import (
     witten_bell,
 )
 from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer, UnigramModel
+from bow2gpt.chapters.mlps import MixtureModel, NeuralLanguageModel, train_language_model
 
 SMOOTHINGS = {
     "Kneser-Ney": modified_kneser_ney,
@@ -51,6 +52,20 @@ def over_words(smoothing, order):
     return lambda: NGramModel.fit(training_text(), order, smoothing, word_tokenizer())
 
 
+def neural(make_tokenizer):
+    def build():
+        tokenizer = make_tokenizer()
+        model = NeuralLanguageModel(tokenizer, context_length=4, embedding_dim=8, hidden_dim=16)
+        return train_language_model(model, tokenizer.encode(training_text()), num_steps=60, batch_size=128)
+
+    return build
+
+
+def mixture():
+    models = neural(bpe_tokenizer)(), NGramModel.fit(training_text(), 3, tokenizer=bpe_tokenizer())
+    return MixtureModel(models, [0.4, 0.6])
+
+
 #: One line a model: its name, and how to build a small one.
 MODELS = {
     "uniform, bytes": lambda: UnigramModel(np.zeros(256), ByteTokenizer()),
@@ -59,6 +74,9 @@ MODELS = {
     "Kneser-Ney, BPE, n = 3": lambda: NGramModel.fit(training_text(), 3, tokenizer=bpe_tokenizer()),
     **{f"{name}, bytes, n = {n}": over_bytes(s, n) for name, s in SMOOTHINGS.items() for n in (1, 3, 5)},
     **{f"{name}, words, n = {n}": over_words(s, n) for name, s in SMOOTHINGS.items() for n in (1, 3)},
+    "MLP, bytes": neural(ByteTokenizer),
+    "MLP, BPE": neural(bpe_tokenizer),
+    "MLP and Kneser-Ney, mixed": mixture,
     "Kneser-Ney, bytes, a text shorter than the order": lambda: NGramModel.fit("ab", 5),
 }
 

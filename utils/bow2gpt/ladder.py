@@ -69,6 +69,23 @@ def _ngram(order: int, smoothing: str = "modified_kneser_ney", over: str = "byte
     return build
 
 
+def _mlp(share: float = 1.0) -> Callable[[], LanguageModel]:
+    """The chapter's neural language model; with a share below 1, mixed with Kneser-Ney over the same tokens."""
+
+    def build() -> LanguageModel:
+        from bow2gpt.chapters import counting_models, mlps
+
+        text, tokenizer = corpus.text("train"), _bpe(2048)
+        model = mlps.NeuralLanguageModel(tokenizer)
+        mlps.train_language_model(model, tokenizer.encode(text), num_steps=3000)
+        if share == 1:
+            return model
+        counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
+        return mlps.MixtureModel([model, counts], [share, 1 - share])
+
+    return build
+
+
 def _bpe(vocabulary_size: int) -> AnyTokenizer:
     from bow2gpt.chapters.language_features import Tokenizer
 
@@ -92,6 +109,8 @@ RUNGS: dict[str, Rung] = {
     "words-5": Rung(2, "Kneser-Ney, words, n = 5", _ngram(5, over="words")),
     "bpe-3": Rung(2, "Kneser-Ney, BPE, n = 3", _ngram(3, over="bpe")),
     "bpe-5": Rung(2, "Kneser-Ney, BPE, n = 5", _ngram(5, over="bpe")),
+    "mlp": Rung(4, "MLP, 6 BPE tokens", _mlp()),
+    "mlp-and-counts": Rung(4, "MLP and Kneser-Ney, mixed", _mlp(share=0.3)),
 }
 
 

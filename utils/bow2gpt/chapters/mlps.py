@@ -444,6 +444,8 @@ def train_many(
     optimiser = torch.optim.AdamW(networks.parameters(), lr=learning_rate)
     generator = torch.Generator().manual_seed(0)
     networks.train()
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # such small matrices are not worth waking a second core for
     for step in range(num_steps):
         optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / num_steps)
         chosen = slice(None)
@@ -454,6 +456,7 @@ def train_many(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+    torch.set_num_threads(num_threads)
     networks.eval()
 
 
