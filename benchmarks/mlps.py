@@ -122,11 +122,7 @@ def long(num_steps: int, hidden_dim: int) -> None:
     mlps.train_language_model(model, token_ids, num_steps, report=report)
     minutes = (time.process_time() - start) / 120
     counts = NGramModel.fit(train, 5, tokenizer=tokenizer)
-    both = [model.token_log_probs(validation), counts.token_log_probs(validation)]
-    shares = np.arange(0.1, 0.9, 0.1)
-    totals = [np.logaddexp(np.log(w) + both[0], np.log(1 - w) + both[1]).sum() for w in shares]
-    share = float(shares[np.argmax(totals)])
-    mixture = mlps.MixtureModel([model, counts], [share, 1 - share])
+    mixture = mlps.MixtureModel.fit([model, counts], validation)
     row = {
         "hidden_dim": hidden_dim,
         "steps": num_steps,
@@ -136,7 +132,7 @@ def long(num_steps: int, hidden_dim: int) -> None:
         "test": f"{ruler.bits_per_byte(model, test):.3f}",
         "mixed_test": f"{ruler.bits_per_byte(mixture, test):.3f}",
     }
-    print(row, f"share of the network {share:.1f}", flush=True)
+    print(row, f"share of the network {mixture.weights[0]:.2f}", flush=True)
     path = Path(str(resources.files("bow2gpt") / "mlps.csv"))
     rows = list(csv.DictReader(path.open(encoding="utf-8", newline=""))) if path.exists() else []
     rows = [old for old in rows if (old["hidden_dim"], old["steps"]) != (str(hidden_dim), str(num_steps))] + [row]

@@ -306,7 +306,10 @@ def draw_graph(ax: plt.Axes, last: Value, names: dict[Value, str]) -> None:
     for value in reversed(order):  # a number stands right before the first that was made from it
         for parent in value.parents:
             column[parent] = min(column.get(parent, 0), column[value] - 1)
-    rows = {c: sorted((v for v in order if column[v] == c), key=lambda v: -len(_topological_order(v))) for c in column.values()}
+    rows = {
+        c: sorted((v for v in order if column[v] == c), key=lambda v: -len(_topological_order(v)))
+        for c in column.values()
+    }
     place = {value: (c, -i) for c, values in rows.items() for i, value in enumerate(values)}
     for value in order:
         for parent in value.parents:
@@ -1544,7 +1547,9 @@ training_seconds = time.perf_counter() - began
 progress.close()
 seen = NUM_STEPS * 1024
 print(f"{training_seconds:.0f} s, {seen / training_seconds:,.0f} tokens a second, {seen / len(train_ids):.2f} passes")
-print(f"{mlp.num_parameters:,} numbers, {mlp.output_weight.numel() / mlp.num_parameters:.0%} of them in the output layer")
+print(
+    f"{mlp.num_parameters:,} numbers, {mlp.output_weight.numel() / mlp.num_parameters:.0%} of them in the output layer"
+)
 
 # %%
 counts = NGramModel.fit(train_text, 5, tokenizer=tokenizer)
@@ -1597,7 +1602,9 @@ with (resources.files("bow2gpt") / "mlps.csv").open(encoding="utf-8", newline=""
     long_runs = list(csv.DictReader(file))
 print("hidden cells   steps  passes  minutes  validation   test  mixed with counts")
 for run in long_runs:
-    print("{hidden_dim:>12} {steps:>7} {passes:>7} {minutes:>8} {validation:>11} {test:>6} {mixed_test:>18}".format(**run))
+    print(
+        "{hidden_dim:>12} {steps:>7} {passes:>7} {minutes:>8} {validation:>11} {test:>6} {mixed_test:>18}".format(**run)
+    )
 
 # %% [markdown]
 # ### What it has learned
@@ -1709,7 +1716,8 @@ print("cosine between the weights of neighbouring places:", np.round(cosines, 2)
 #
 # The network shares and the counts remember. Do they know the same? If not, a mixture should beat both. For each token take the weighted mean of
 # the two probabilities, $\lambda\, P_\text{MLP} + (1 - \lambda)\, P_\text{counts}$, which again sums to one. Bengio et al. (2003) did the same with their
-# trigrams. The best $\lambda$ is chosen on validation text.
+# trigrams. The best $\lambda$ is chosen on validation text: by trying nine of them, which gives a picture, or by `fit`, which asks of each token which of
+# the models probably gave it, takes the shares of the answers as new weights, and repeats that until nothing moves.
 
 # %% tags=["export"]
 from collections.abc import Sequence
@@ -1738,6 +1746,20 @@ class MixtureModel:
         self.tokenizer = self.models[0].tokenizer
         if any(model.tokenizer is not self.tokenizer for model in self.models):
             raise ValueError("the models have different tokenizers; give all of them the same one")
+
+    @classmethod
+    def fit(cls, models: Sequence[LanguageModel], held_out: str, num_rounds: int = 50) -> "MixtureModel":
+        """Choose the weights that suit a held-out text, by expectation and maximisation (Dempster et al., 1977).
+
+        Each round asks of every token which model probably gave it, and makes the shares of the answers the weights.
+        """
+        log_probs = np.array([model.token_log_probs(held_out) for model in models])  # (models, tokens)
+        weights = np.full(len(log_probs), 1 / len(log_probs))
+        for _ in range(num_rounds):
+            joint = np.log(weights)[:, None] + log_probs
+            weights = np.exp(joint - np.logaddexp.reduce(joint, axis=0)).mean(axis=1).clip(1e-6)
+            weights /= weights.sum()
+        return cls(models, weights)
 
     @property
     def num_parameters(self) -> int:
@@ -1802,7 +1824,8 @@ for name, group in {"were seen": known, "were not": ~known}.items():
     print(
         f"three before {name:9} {group.mean():4.0%} of tokens; bits per token: MLP {bits[0]:.2f}, counts {bits[1]:.2f}"
     )
-mixture = MixtureModel([mlp, counts], [best_weight, 1 - best_weight])
+mixture = MixtureModel.fit([mlp, counts], sample)
+print("weights by expectation and maximisation:", mixture.weights.round(3))
 
 # %% [markdown]
 # The worse model improves the better one by more than any smoothing method of chapter 02 could. They fail in different places: the counts are hard to

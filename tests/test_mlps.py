@@ -534,6 +534,18 @@ def test_mixture_is_the_weighted_mean_of_probabilities():
     assert mixture.num_parameters == models[0].num_parameters + models[1].num_parameters + 2
 
 
+def test_mixture_finds_the_best_weights():
+    tokenizer = ByteTokenizer()
+    models = [NGramModel.fit("the union of the states " * 9, order, tokenizer=tokenizer) for order in (1, 2, 4)]
+    held_out = "the state of the union is strong"
+    mixture = mlps.MixtureModel.fit(models, held_out, num_rounds=300)
+    best = ruler.bits_per_byte(mixture, held_out)
+    for first in np.arange(0.05, 1, 0.1):
+        for second in np.arange(0.05, 1 - first, 0.1):
+            other = mlps.MixtureModel(models, [first, second, 1 - first - second])
+            assert best <= ruler.bits_per_byte(other, held_out) + 1e-6
+
+
 def test_mixture_refuses_what_cannot_be_mixed():
     tokenizer = ByteTokenizer()
     model, stranger = (NGramModel.fit("ab", 1, tokenizer=t) for t in (tokenizer, ByteTokenizer()))

@@ -69,8 +69,8 @@ def _ngram(order: int, smoothing: str = "modified_kneser_ney", over: str = "byte
     return build
 
 
-def _mlp(share: float = 1.0) -> Callable[[], LanguageModel]:
-    """The chapter's neural language model; with a share below 1, mixed with Kneser-Ney over the same tokens."""
+def _mlp(mixed: bool = False) -> Callable[[], LanguageModel]:
+    """The neural language model of chapter 04, alone or mixed with Kneser-Ney over the same tokens."""
 
     def build() -> LanguageModel:
         from bow2gpt.chapters import counting_models, mlps
@@ -78,10 +78,10 @@ def _mlp(share: float = 1.0) -> Callable[[], LanguageModel]:
         text, tokenizer = corpus.text("train"), _bpe(2048)
         model = mlps.NeuralLanguageModel(tokenizer)
         mlps.train_language_model(model, tokenizer.encode(text), num_steps=3000)
-        if share == 1:
+        if not mixed:
             return model
         counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
-        return mlps.MixtureModel([model, counts], [share, 1 - share])
+        return mlps.MixtureModel.fit([model, counts], corpus.text("validation")[:200_000])
 
     return build
 
@@ -110,7 +110,7 @@ RUNGS: dict[str, Rung] = {
     "bpe-3": Rung(2, "Kneser-Ney, BPE, n = 3", _ngram(3, over="bpe")),
     "bpe-5": Rung(2, "Kneser-Ney, BPE, n = 5", _ngram(5, over="bpe")),
     "mlp": Rung(4, "MLP, 6 BPE tokens", _mlp()),
-    "mlp-and-counts": Rung(4, "MLP and Kneser-Ney, mixed", _mlp(share=0.3)),
+    "mlp-and-counts": Rung(4, "MLP and Kneser-Ney, mixed", _mlp(mixed=True)),
 }
 
 

@@ -707,6 +707,20 @@ class MixtureModel:
         if any(model.tokenizer is not self.tokenizer for model in self.models):
             raise ValueError("the models have different tokenizers; give all of them the same one")
 
+    @classmethod
+    def fit(cls, models: Sequence[LanguageModel], held_out: str, num_rounds: int = 50) -> "MixtureModel":
+        """Choose the weights that suit a held-out text, by expectation and maximisation (Dempster et al., 1977).
+
+        Each round asks of every token which model probably gave it, and makes the shares of the answers the weights.
+        """
+        log_probs = np.array([model.token_log_probs(held_out) for model in models])  # (models, tokens)
+        weights = np.full(len(log_probs), 1 / len(log_probs))
+        for _ in range(num_rounds):
+            joint = np.log(weights)[:, None] + log_probs
+            weights = np.exp(joint - np.logaddexp.reduce(joint, axis=0)).mean(axis=1).clip(1e-6)
+            weights /= weights.sum()
+        return cls(models, weights)
+
     @property
     def num_parameters(self) -> int:
         """How many numbers the models have learned, and the weights."""
