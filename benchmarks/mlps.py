@@ -150,7 +150,7 @@ def main() -> None:
     """Run the comparisons named on the command line, or all; or one long run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", nargs="?", choices=[*PARTS, "long"], help="all comparisons without one")
-    parser.add_argument("steps", nargs="?", type=int, default=24000, help="of the long run; 3000 are the chapter's")
+    parser.add_argument("steps", nargs="?", type=int, default=24000, help="of the long run; 2640 are the chapter's")
     parser.add_argument("--hidden", type=int, default=256, help="hidden cells of the long run")
     chosen = parser.parse_args()
     if chosen.part == "long":

@@ -77,7 +77,7 @@ def _mlp(mixed: bool = False) -> Callable[[], LanguageModel]:
 
         text, tokenizer = corpus.text("train"), _bpe(2048)
         model = mlps.NeuralLanguageModel(tokenizer)
-        mlps.train_language_model(model, tokenizer.encode(text), num_steps=3000)
+        mlps.train_language_model(model, tokenizer.encode(text), num_steps=2640)
         if not mixed:
             return model
         counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
