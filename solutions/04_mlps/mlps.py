@@ -97,7 +97,6 @@ def check_update(weights, bias, inputs, target, expected, hint, **named):
     )
     checks.close(checks.array(pair[0], weights.shape, "one weight for each input"), expected[0], hint, rtol=1e-5)
     checks.close(checks.array(pair[1], (), "the bias is one number"), expected[1], hint, rtol=1e-5)
-    return pair
 
 
 check_update(
@@ -122,9 +121,8 @@ check_update(
 check_update(
     [1, 1], 0.5, [2, 4], -1, ([0.75, 0.5], 0.375), "with learning_rate=0.125 the step is 0.125 * target * inputs, and the bias moves by 0.125 * target", learning_rate=0.125
 )
-again = check_update([1, 1], 0.5, [2, 4], -1, ([-1, -3], -0.5), "each call begins with the weights and the bias that it is given: keep nothing from the call before")
-checks.true(
-    np.shape(again[0]) == (2,) and np.size(again[1]) == 1, "the result is the pair (weights, bias)"
+check_update(
+    [1, 1], 0.5, [2, 4], -1, ([-1, -3], -0.5), "each call begins with the weights and the bias that it is given: keep nothing from the call before"
 )
 
 ### BEGIN HIDDEN TESTS
@@ -623,7 +621,8 @@ def formula_reference(numbers, steps):
 
 
 def same_gradients(got, expected, hint):
-    checks.close(checks.array(got, (len(expected),)), expected, hint, rtol=1e-6, atol=1e-9)
+    checks.true(got["data as before"], "`data` of a value changed: going backward only fills in `grad`")
+    checks.close(checks.array(got["grad"], (len(expected),)), expected, hint, rtol=1e-6, atol=1e-9)
 
 
 checks.hidden(
@@ -631,8 +630,12 @@ checks.hidden(
     call="""lambda numbers, steps: (
         scope := {f"v{place}": Value(number) for place, number in enumerate(numbers)},
         [scope.update({f"v{place}": eval(step, {}, scope)}) for place, step in enumerate(steps, len(numbers))],
+        before := [value.data for value in scope.values()],
         scope[f"v{len(scope) - 1}"].backward(),
-        [float(value.grad) for value in scope.values()],
+        {
+            "grad": [float(value.grad) for value in scope.values()],
+            "data as before": [value.data for value in scope.values()] == before,
+        },
     )[-1]""",
     inputs=formula_inputs,
     reference=formula_reference,
@@ -1037,15 +1040,20 @@ checks.true(
 )
 grad_bias = checks.array(came[2], (2,), f"grad_bias comes third, of shape (out,). {shapes}")
 right_weight = [[2.5, 0.0, 5.0, 11.0], [0.25, -1.0, 4.5, 0.0]]
-for part, right, name in ((grad_weight, right_weight, "grad_weight"), (grad_bias, [4.0, 1.5], "grad_bias")):
+right_inputs = [[2.0, 0.0, 4.0, 1.0], [-0.5, -1.0, -2.0, 1.0], [3.25, -5.5, 1.0, 8.5]]
+for part, right, name in [
+    (grad_inputs, right_inputs, "grad_inputs"),
+    (grad_weight, right_weight, "grad_weight"),
+    (grad_bias, [4.0, 1.5], "grad_bias"),
+]:
     for divisor in (2, 3, 4, 6, 12):
         checks.true(
             not np.allclose(part, np.array(right) / divisor),
-            f"{name} is {divisor} times too small: add over the batch; if the loss is a mean, grad_output has its 1/batch already",
+            f"{name} is {divisor} times too small: nothing is averaged here; if the loss is a mean, grad_output has its 1/batch already",
         )
 checks.close(
     grad_inputs,
-    [[2.0, 0.0, 4.0, 1.0], [-0.5, -1.0, -2.0, 1.0], [3.25, -5.5, 1.0, 8.5]],
+    right_inputs,
     hint="each input reached the loss through every output: sum over the outputs, grad_output times weight",
     rtol=1e-4,
     atol=1e-5,
@@ -2151,6 +2159,8 @@ reached(
         (np.array([0.9, 2.1]) - 0.1 * (m / 0.1) / np.sqrt(v / 0.001), "t counts the steps: it is 2 at the second one"),
         (np.array([0.9, 2.1]) - 0.1, "the averages are lost between two steps: keep m and v in `state`"),
         (np.array([0.9, 2.1]) - 0.1 * (m / 0.271) / np.sqrt(v / 0.002997001), "t is 1 at the first step, 2 at the second"),
+        (np.array([0.9, 2.1]) - 0.1 * (np.array([0.1, 0.2]) / 0.19) / np.sqrt(v / 0.001999), "m is lost between two steps: keep it in `state`"),
+        (np.array([0.9, 2.1]) - 0.1 * (m / 0.19) / np.sqrt([0.001 / 0.001999, 0.004 / 0.001999]), "v is lost between two steps: keep it in `state`"),
         (np.array([0.9, 2.1]) - 0.1 * (np.array([0.1, 0.2]) / 0.19) / np.sqrt([0.001 / 0.001999, 0.004 / 0.001999]), "m and v keep beta of what they were: the old averages are missing"),
     ],
     "the second step: new averages from the old ones, and both corrections with t = 2",
@@ -2595,7 +2605,8 @@ def normal(x, gain, bias, epsilon):
 
 def came_out(came, right, wrongs, hint):
     for wrong, cause in wrongs:
-        checks.true(not np.allclose(came, wrong, rtol=1e-4), f"got {checks.show(came)}, expected {checks.show(right)}. Likely cause: {cause}")
+        first, expected = (np.round(np.array(numbers), 3).tolist()[0] for numbers in (came, right))
+        checks.true(not np.allclose(came, wrong, rtol=1e-4), f"the first example became {first}, expected {expected}. Likely cause: {cause}")
     checks.close(came, right, hint, rtol=1e-4, atol=1e-4)
 
 
@@ -3293,6 +3304,7 @@ for wrong, cause in [
     (with_changes(bend=lambda a: a), "tanh is missing: two linear layers in a row are only one"),
     (with_changes(bend=lambda a: np.maximum(a, 0)), "the hidden units of this model bend with tanh, not with relu"),
     (with_changes(bend=lambda a: 1 / (1 + np.exp(-a))), "the hidden units of this model bend with tanh, not with the logistic function"),
+    (with_changes(end=lambda z: 1 / (1 + np.exp(-z))), "give the logits as they are, with nothing after the last layer"),
     (with_changes(end=np.tanh), "no tanh on the logits: they may be any number"),
     (with_changes(end=softmax), "give the logits, not the probabilities: softmax comes later, in the loss"),
     (with_changes(end=lambda z: np.log(softmax(z))), "give the logits, not the log probabilities: softmax comes later, in the loss"),
