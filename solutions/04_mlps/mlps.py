@@ -112,7 +112,7 @@ check_update(
 )
 check_update([2, 1], 0.5, [3, 1], 1, ([2, 1], 0.5), "the score is 7.5 and the target +1: right, so nothing changes")
 check_update(
-    [0.25, 0], 0.0, [1, 0], 1, ([0.25, 0], 0), "a score of 0.25 is right, however close: nothing changes, there is no margin to keep"
+    [0.01, 0], 0.0, [1, 0], 1, ([0.01, 0], 0), "a score of 0.01 is right, however close: nothing changes, there is no margin to keep"
 )
 check_update([2, 1], 0.5, [-3, 1], -1, ([2, 1], 0.5), "the score is -4.5 and the target -1: right, so nothing changes")
 check_update(
@@ -179,7 +179,6 @@ fig, axis = plt.subplots()
 for name, targets in {"AND": (-1, -1, -1, 1), "OR": (-1, 1, 1, 1), "XOR": (-1, 1, 1, -1)}.items():
     weights, bias, wrong = np.zeros(2), 0.0, []
     for _ in range(12):
-        before = [(weights, bias)]
         for inputs, target in zip(corners, targets, strict=True):
             weights, bias = perceptron_update(weights, bias, inputs, target)
         scores = corners @ weights + bias
@@ -2287,7 +2286,7 @@ figures.show(
     fig,
     alt=(
         "Height above the bottom of a narrow valley over 100 steps, logarithmic: gradient descent falls"
-        " slowly in a straight line, AdamW gets below it after some twenty steps and swings on its way down."
+        " slowly in a straight line; AdamW swings on its way down, and is below it from step 25 on."
     ),
 )
 
@@ -3380,8 +3379,8 @@ checks.hidden(
 
 # %%
 words = ["dog", "bites", "man", "the", "sleeps", "today"]
-rng = np.random.default_rng(3)
-parts = [rng.normal(size=shape) for shape in ((6, 4), (16, 12), 16, (6, 16), 6)]
+rng = np.random.default_rng(3)  # the network is not trained: see only that the order of the words counts
+parts = [rng.normal(size=shape) * 0.5 for shape in ((6, 4), (16, 12), 16, (6, 16), 6)]
 for order in (["dog", "bites", "man"], ["man", "bites", "dog"]):
     ids = np.array([[words.index(word) for word in order]])
     logits = neural_lm_forward(ids, *parts)[0]
@@ -3583,7 +3582,7 @@ axis.legend()
 figures.show(
     fig,
     alt=(
-        "The loss of the network, averaged over 50 steps, starts at the level of equally likely letters,"
-        " falls below that of the letter frequencies within some hundred steps, and goes on falling."
+        "The loss of the network, averaged over 50 steps, begins not far below the level of equally likely"
+        " letters, is below that of the letter frequencies within a hundred steps, and goes on falling."
     ),
 )
