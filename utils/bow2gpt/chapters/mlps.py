@@ -441,7 +441,7 @@ def train_many(
     dropout: float = 0.0,
 ) -> None:
     """Train networks on inputs (copies, examples, in) and targets (copies, examples), with AdamW and a falling rate."""
-    optimiser = torch.optim.AdamW(networks.parameters(), lr=learning_rate)
+    optimiser = torch.optim.AdamW(networks.parameters(), lr=learning_rate, fused=True)
     generator = torch.Generator().manual_seed(0)
     networks.train()
     num_threads = torch.get_num_threads()
