@@ -95,34 +95,99 @@ def check_update(weights, bias, inputs, target, expected, hint, **named):
         isinstance(pair, (tuple, list)) and len(pair) == 2,
         f"got {checks.show(pair)}, expected a pair: the new weights and the new bias",
     )
-    checks.close(checks.array(pair[0], weights.shape, "one weight for each input"), expected[0], hint, rtol=1e-5)
+    checks.close(
+        checks.array(pair[0], weights.shape, "one weight for each input"), expected[0], hint, rtol=1e-5
+    )
     checks.close(checks.array(pair[1], (), "the bias is one number"), expected[1], hint, rtol=1e-5)
 
 
 check_update(
-    [0, 0], 0.0, [1, 2], 1, ([1, 2], 1), "a score of exactly 0 counts as wrong: from zeros the first example must be learned"
-)
-check_update([0, 0], 0.0, [1, 2], -1, ([-1, -2], -1), "for the target -1 the weights move away from the example")
-check_update(
-    [2, 1], 0.0, [-3, 1], 1, ([-1, 2], 1), "the score is -5 and the target +1: wrong, so move by target * inputs, whatever the size of the score"
-)
-check_update([1, 0], -3.0, [2, 5], 1, ([3, 5], -2), "the bias belongs to the score: 2 - 3 = -1 is wrong for the target +1")
-check_update(
-    [1, 3], 1.0, [2, -1], -1, ([-1, 4], 0), "the score 2 - 3 + 1 is exactly 0, and counts as wrong: add target * inputs to the weights, target to the bias"
-)
-check_update([2, 1], 0.5, [3, 1], 1, ([2, 1], 0.5), "the score is 7.5 and the target +1: right, so nothing changes")
-check_update(
-    [0.01, 0], 0.0, [1, 0], 1, ([0.01, 0], 0), "a score of 0.01 is right, however close: nothing changes, there is no margin to keep"
-)
-check_update([2, 1], 0.5, [-3, 1], -1, ([2, 1], 0.5), "the score is -4.5 and the target -1: right, so nothing changes")
-check_update(
-    [1, 0], 3.0, [-2, 5], 1, ([1, 0], 3), "the bias belongs to the score: -2 + 3 = 1 is right for the target +1"
+    [0, 0],
+    0.0,
+    [1, 2],
+    1,
+    ([1, 2], 1),
+    "a score of exactly 0 counts as wrong: from zeros the first example must be learned",
 )
 check_update(
-    [1, 1], 0.5, [2, 4], -1, ([0.75, 0.5], 0.375), "with learning_rate=0.125 the step is 0.125 * target * inputs, and the bias moves by 0.125 * target", learning_rate=0.125
+    [0, 0], 0.0, [1, 2], -1, ([-1, -2], -1), "for the target -1 the weights move away from the example"
 )
 check_update(
-    [1, 1], 0.5, [2, 4], -1, ([-1, -3], -0.5), "each call begins with the weights and the bias that it is given: keep nothing from the call before"
+    [2, 1],
+    0.0,
+    [-3, 1],
+    1,
+    ([-1, 2], 1),
+    "the score is -5 and the target +1: wrong, so move by target * inputs, whatever the size of the"
+    " score",
+)
+check_update(
+    [1, 0],
+    -3.0,
+    [2, 5],
+    1,
+    ([3, 5], -2),
+    "the bias belongs to the score: 2 - 3 = -1 is wrong for the target +1",
+)
+check_update(
+    [1, 3],
+    1.0,
+    [2, -1],
+    -1,
+    ([-1, 4], 0),
+    "the score 2 - 3 + 1 is exactly 0, and counts as wrong: add target * inputs to the weights, target"
+    " to the bias",
+)
+check_update(
+    [2, 1],
+    0.5,
+    [3, 1],
+    1,
+    ([2, 1], 0.5),
+    "the score is 7.5 and the target +1: right, so nothing changes",
+)
+check_update(
+    [0.01, 0],
+    0.0,
+    [1, 0],
+    1,
+    ([0.01, 0], 0),
+    "a score of 0.01 is right, however close: nothing changes, there is no margin to keep",
+)
+check_update(
+    [2, 1],
+    0.5,
+    [-3, 1],
+    -1,
+    ([2, 1], 0.5),
+    "the score is -4.5 and the target -1: right, so nothing changes",
+)
+check_update(
+    [1, 0],
+    3.0,
+    [-2, 5],
+    1,
+    ([1, 0], 3),
+    "the bias belongs to the score: -2 + 3 = 1 is right for the target +1",
+)
+check_update(
+    [1, 1],
+    0.5,
+    [2, 4],
+    -1,
+    ([0.75, 0.5], 0.375),
+    "with learning_rate=0.125 the step is 0.125 * target * inputs, and the bias moves by 0.125 *"
+    " target",
+    learning_rate=0.125,
+)
+check_update(
+    [1, 1],
+    0.5,
+    [2, 4],
+    -1,
+    ([-1, -3], -0.5),
+    "each call begins with the weights and the bias that it is given: keep nothing from the call"
+    " before",
 )
 
 ### BEGIN HIDDEN TESTS
@@ -164,7 +229,10 @@ checks.hidden(
     inputs=perceptron_inputs,
     reference=perceptron_reference,
     compare=same_pair,
-    hint="if target * score > 0 nothing changes; else add learning_rate * target * inputs, and learning_rate * target",
+    hint=(
+        "if target * score > 0 nothing changes; else add learning_rate * target * inputs, and"
+        " learning_rate * target"
+    ),
     cases=24,
 )
 ### END HIDDEN TESTS
@@ -445,14 +513,12 @@ class Value(Node):
 
 # %% check="value_backward" points=4
 # Runs a few lines that compute `out` from the values a, b, c, ..., goes backward, and gives each name's number and gradient.
-went_back = checks.evaluate(  # stands with your class, also where a grader runs it in another process
-    """lambda lines, numbers: (
+went_back = checks.evaluate("""lambda lines, numbers: (
         scope := {"Value": Value, **{name: Value(number) for name, number in zip("abcdefgh", numbers)}},
         exec(lines, scope),
         scope["out"].backward(),
         {name: (float(value.data), float(value.grad)) for name, value in scope.items() if isinstance(value, Value)},
-    )[-1]"""
-)
+    )[-1]""")  # stands with your class, also where a grader runs it in another process
 
 
 def check_gradients(lines, numbers, expected, hint):
@@ -461,36 +527,69 @@ def check_gradients(lines, numbers, expected, hint):
         data, grad = came[name]
         checks.true(
             abs(grad - right) <= 1e-6 * max(1, abs(right)),
-            f"with {lines!r}, at {', '.join(f'{name} = {number:g}' for name, number in zip('abcdefgh', numbers, strict=False))}:"
+            f"with {lines!r}, at"
+            f" {', '.join(f'{name} = {number:g}' for name, number in zip('abcdefgh', numbers, strict=False))}:"
             f" {name}.grad is {grad:.6g}, expected {right:.6g}. Likely cause: {hint}",
         )
     for name, number in zip("abcdefgh", numbers, strict=False):
-        checks.true(came[name][0] == number, f"`data` of {name} changed: going backward only fills in `grad`")
+        checks.true(
+            came[name][0] == number, f"`data` of {name} changed: going backward only fills in `grad`"
+        )
 
 
 seed = "the seed is missing: the derivative of the root with respect to itself is 1"
 check_gradients("out = a * b", [3.0, 4.0], {"out": 1}, seed)
-check_gradients("out = a * b", [3.0, 4.0], {"a": 4, "b": 3}, "multiply the gradient of the result by the local gradient of each child")
-check_gradients("out = a", [3.0], {"a": 1}, "a root without children has the gradient 1, and that is all")
-deep = "the chain rule: each child's share is its local gradient times the gradient of the value that used it"
+check_gradients(
+    "out = a * b",
+    [3.0, 4.0],
+    {"a": 4, "b": 3},
+    "multiply the gradient of the result by the local gradient of each child",
+)
+check_gradients(
+    "out = a", [3.0], {"a": 1}, "a root without children has the gradient 1, and that is all"
+)
+deep = (
+    "the chain rule: each child's share is its local gradient times the gradient of the value that"
+    " used it"
+)
 check_gradients("d = a * b\nout = d * c", [2.0, 3.0, 5.0], {"d": 5, "a": 15, "b": 10, "c": 6}, deep)
 slope = 3 * (1 - math.tanh(-0.25) ** 2) * math.exp(3 * math.tanh(-0.25))
-check_gradients("out = ((a * b).tanh() * 3).exp()", [0.5, -0.5], {"a": -0.5 * slope, "b": 0.5 * slope}, deep)
 check_gradients(
-    "d = a * 0.01\nout = d * 0.01", [2.0], {"d": 0.01, "a": 0.0001}, "a gradient is passed on however small it is"
+    "out = ((a * b).tanh() * 3).exp()", [0.5, -0.5], {"a": -0.5 * slope, "b": 0.5 * slope}, deep
 )
 check_gradients(
-    "d = a + 1\ne = b + 1\nout = d * e", [2.0, 2.0], {"a": 3, "b": 3}, "two values with the same number are still two values: tell them apart as objects"
+    "d = a * 0.01\nout = d * 0.01",
+    [2.0],
+    {"d": 0.01, "a": 0.0001},
+    "a gradient is passed on however small it is",
 )
 check_gradients(
-    "out = a + a", [3.0], {"a": 2}, "a value that is used twice gets a share from each use: add the shares up, do not overwrite"
+    "d = a + 1\ne = b + 1\nout = d * e",
+    [2.0, 2.0],
+    {"a": 3, "b": 3},
+    "two values with the same number are still two values: tell them apart as objects",
 )
-check_gradients("out = a * a", [3.0], {"a": 6}, "a value may be used twice by the same operation: `a * a` has a twice among its children")
 check_gradients(
-    "d = a * 2\ne = a * 3\nout = d * e", [1.0], {"d": 3, "e": 2, "a": 12}, "a value that is used in two places gets a share from each: add the shares up"
+    "out = a + a",
+    [3.0],
+    {"a": 2},
+    "a value that is used twice gets a share from each use: add the shares up, do not overwrite",
+)
+check_gradients(
+    "out = a * a",
+    [3.0],
+    {"a": 6},
+    "a value may be used twice by the same operation: `a * a` has a twice among its children",
+)
+check_gradients(
+    "d = a * 2\ne = a * 3\nout = d * e",
+    [1.0],
+    {"d": 3, "e": 2, "a": 12},
+    "a value that is used in two places gets a share from each: add the shares up",
 )
 waits = (
-    "a value may pass its gradient on only when all that used it have given theirs: d waits for e, whichever of them comes first"
+    "a value may pass its gradient on only when all that used it have given theirs: d waits for e,"
+    " whichever of them comes first"
 )
 for last in ("d * e", "e * d", "d + e * d", "e * d + d"):
     right = {"d * e": (14, 28), "e * d": (14, 28), "d + e * d": (15, 30), "e * d + d": (15, 30)}[last]
@@ -499,19 +598,30 @@ check_gradients(
     "d = a * 2\ne = d * 3\nf = e + d\ng = f * e\nout = g + d * f",
     [0.5],
     {"g": 1, "f": 4, "e": 8, "d": 32, "a": 64},
-    "a value may pass its gradient on only when all that used it have given theirs: visit in topological order",
+    "a value may pass its gradient on only when all that used it have given theirs: visit in"
+    " topological order",
 )
 check_gradients(
-    "unused = a * 7\nout = a * 2 + b", [2.0, 1.0, 9.0], {"a": 2, "b": 1, "c": 0, "unused": 0},
+    "unused = a * 7\nout = a * 2 + b",
+    [2.0, 1.0, 9.0],
+    {"a": 2, "b": 1, "c": 0, "unused": 0},
     "what the root does not depend on gets no gradient and gives none",
 )
-check_gradients("d = a - b\nout = d / c + d ** 2", [5.0, 2.0, 4.0], {"a": 6.25, "b": -6.25, "c": -0.1875}, deep)
-check_gradients("out = (a * b).relu() + (a * c).relu()", [2.0, 3.0, -1.0], {"a": 3, "b": 2, "c": 0}, "a gradient of 0 is passed on like any other")
+check_gradients(
+    "d = a - b\nout = d / c + d ** 2", [5.0, 2.0, 4.0], {"a": 6.25, "b": -6.25, "c": -0.1875}, deep
+)
+check_gradients(
+    "out = (a * b).relu() + (a * c).relu()",
+    [2.0, 3.0, -1.0],
+    {"a": 3, "b": 2, "c": 0},
+    "a gradient of 0 is passed on like any other",
+)
 check_gradients(
     "d = a\nfor _ in range(5000):\n    d = d + 0.001\nout = d * d",
     [1.0],
     {"a": 12},
-    "a chain of 5,000 additions: a function that calls itself for each of them goes too deep, so keep a list of what is still to be visited",
+    "a chain of 5,000 additions: a function that calls itself for each of them goes too deep, so keep a"
+    " list of what is still to be visited",
 )
 counted = """
 import sys
@@ -533,17 +643,23 @@ check_gradients(
     counted,
     [1.0],
     {"a": 2.0**40, "doubled": 1},
-    "40 doublings are 41 values and a million million paths: visit each value once, not once for each path",
+    "40 doublings are 41 values and a million million paths: visit each value once, not once for each"
+    " path",
 )
 check_gradients(
-    "d = a * 2\ne = d * 3\nout = e * d", [2.0], {"d": 24, "a": 48}, "each call walks through its own formula: keep nothing from the call before"
+    "d = a * 2\ne = d * 3\nout = e * d",
+    [2.0],
+    {"d": 24, "a": 48},
+    "each call walks through its own formula: keep nothing from the call before",
 )
 
 ### BEGIN HIDDEN TESTS
 
 
 def formula_inputs(rng):
-    numbers = [float(number) for number in rng.uniform(0.3, 2, rng.integers(1, 5)) * rng.choice([-1, 1])]
+    numbers = [
+        float(number) for number in rng.uniform(0.3, 2, rng.integers(1, 5)) * rng.choice([-1, 1])
+    ]
     steps = []
     for place in range(len(numbers), len(numbers) + int(rng.integers(1, 14))):
         one, two = (f"v{rng.integers(max(0, place - 5), place)}" for _ in range(2))
@@ -567,7 +683,7 @@ def formula_inputs(rng):
 
 def formula_reference(numbers, steps):
     class Dual:
-        """A number and its derivative with respect to one chosen value (Clifford, 1871): forward, not backward."""
+        """A number and its derivative with respect to one chosen value (Clifford, 1873): forward, not backward."""
 
         def __init__(self, x, dx=0.0):
             self.x, self.dx = x, dx
@@ -613,8 +729,14 @@ def formula_reference(numbers, steps):
     for chosen in range(total):
         scope = {}
         for place in range(total):
-            value = Dual(numbers[place]) if place < len(numbers) else eval(steps[place - len(numbers)], {}, scope)
-            scope[f"v{place}"] = Dual(value.x, 1.0 if place == chosen else 0.0 if place < chosen else value.dx)
+            value = (
+                Dual(numbers[place])
+                if place < len(numbers)
+                else eval(steps[place - len(numbers)], {}, scope)
+            )
+            scope[f"v{place}"] = Dual(
+                value.x, 1.0 if place == chosen else 0.0 if place < chosen else value.dx
+            )
         gradients.append(scope[f"v{total - 1}"].dx)
     return gradients
 
@@ -639,7 +761,10 @@ checks.hidden(
     inputs=formula_inputs,
     reference=formula_reference,
     compare=same_gradients,
-    hint="in topological order, add to each child its local gradient times the gradient of the value that used it",
+    hint=(
+        "in topological order, add to each child its local gradient times the gradient of the value"
+        " that used it"
+    ),
     cases=24,
 )
 ### END HIDDEN TESTS
@@ -1019,9 +1144,13 @@ grad_output = np.array([[1.0, 2.0], [0.0, -1.0], [3.0, 0.5]])  # 3 examples, 2 o
 inputs = np.array([[1.0, 0.0, 2.0, -1.0], [2.0, 1.0, 0.0, 0.0], [0.5, 0.0, 1.0, 4.0]])  # 4 inputs
 weight = np.array([[1.0, -2.0, 0.0, 3.0], [0.5, 1.0, 2.0, -1.0]])
 given = grad_output.copy(), inputs.copy(), weight.copy()
-shapes = "here are 3 examples, 4 inputs and 2 outputs: each gradient has the shape of what it belongs to"
+shapes = (
+    "here are 3 examples, 4 inputs and 2 outputs: each gradient has the shape of what it belongs to"
+)
 came = checks.run(lambda: linear_backward(*given), hint=shapes)
-for before, after, name in zip((grad_output, inputs, weight), given, ("grad_output", "inputs", "weight"), strict=True):
+for before, after, name in zip(
+    (grad_output, inputs, weight), given, ("grad_output", "inputs", "weight"), strict=True
+):
     checks.unchanged(before, after, name)
 checks.true(
     isinstance(came, (tuple, list)) and len(came) == 3,
@@ -1030,12 +1159,14 @@ checks.true(
 grad_inputs = checks.array(came[0], (3, 4), f"grad_inputs comes first, of shape (batch, in). {shapes}")
 checks.true(
     np.shape(came[1]) != (4, 2),
-    "grad_weight has the shape (in, out): the weight is stored as (out, in), and so is its gradient, so transpose it",
+    "grad_weight has the shape (in, out): the weight is stored as (out, in), and so is its gradient, so"
+    " transpose it",
 )
 grad_weight = checks.array(came[1], (2, 4), f"grad_weight comes second, of shape (out, in). {shapes}")
 checks.true(
     np.shape(came[2]) != (3, 2),
-    "grad_bias is still one row for each example: all examples share one bias, so their gradients add up",
+    "grad_bias is still one row for each example: all examples share one bias, so their gradients"
+    " add up",
 )
 grad_bias = checks.array(came[2], (2,), f"grad_bias comes third, of shape (out,). {shapes}")
 right_weight = [[2.5, 0.0, 5.0, 11.0], [0.25, -1.0, 4.5, 0.0]]
@@ -1048,42 +1179,94 @@ for part, right, name in [
     for divisor in (2, 3, 4, 6, 12):
         checks.true(
             not np.allclose(part, np.array(right) / divisor),
-            f"{name} is {divisor} times too small: nothing is averaged here; if the loss is a mean, grad_output has its 1/batch already",
+            f"{name} is {divisor} times too small: nothing is averaged here; if the loss is a mean,"
+            " grad_output has its 1/batch already",
         )
 checks.close(
     grad_inputs,
     right_inputs,
-    hint="each input reached the loss through every output: sum over the outputs, grad_output times weight",
+    hint=(
+        "each input reached the loss through every output: sum over the outputs, grad_output times"
+        " weight"
+    ),
     rtol=1e-4,
     atol=1e-5,
 )
 checks.close(
     grad_weight,
     right_weight,
-    hint="each weight served every example: sum over the batch, the gradient of its output times its input",
+    hint=(
+        "each weight served every example: sum over the batch, the gradient of its output times its"
+        " input"
+    ),
     rtol=1e-4,
     atol=1e-5,
 )
 checks.close(grad_bias, [4.0, 1.5], hint="sum grad_output over the batch, axis 0", rtol=1e-4, atol=1e-5)
 
 # With as many examples as inputs and outputs, a wrong product has the right shape too.
-square = [np.array(rows) for rows in ([[1.0, 2.0], [0.0, 3.0]], [[1.0, 0.0], [5.0, 2.0]], [[2.0, 7.0], [1.0, 4.0]])]
+square = [
+    np.array(rows)
+    for rows in ([[1.0, 2.0], [0.0, 3.0]], [[1.0, 0.0], [5.0, 2.0]], [[2.0, 7.0], [1.0, 4.0]])
+]
 came = checks.run(lambda: linear_backward(*square), hint="2 examples, 2 inputs and 2 outputs")
 for place, name, wrong, right, cause in [
-    (0, "grad_inputs", [[16, 9], [21, 12]], [[4, 15], [3, 12]], "the weight was transposed: the sum is over the outputs, the first axis of the weight"),
-    (1, "grad_weight", [[1, 17], [0, 6]], [[1, 0], [17, 6]], "it is transposed: row o belongs to output o"),
-    (1, "grad_weight", [[11, 4], [15, 6]], [[1, 0], [17, 6]], "the sum is over the batch: transpose grad_output in the product"),
+    (
+        0,
+        "grad_inputs",
+        [[16, 9], [21, 12]],
+        [[4, 15], [3, 12]],
+        "the weight was transposed: the sum is over the outputs, the first axis of the weight",
+    ),
+    (
+        1,
+        "grad_weight",
+        [[1, 17], [0, 6]],
+        [[1, 0], [17, 6]],
+        "it is transposed: row o belongs to output o",
+    ),
+    (
+        1,
+        "grad_weight",
+        [[11, 4], [15, 6]],
+        [[1, 0], [17, 6]],
+        "the sum is over the batch: transpose grad_output in the product",
+    ),
     (2, "grad_bias", [3, 3], [1, 5], "you summed over the outputs: the sum is over the batch, axis 0"),
 ]:
     part = checks.array(came[place], np.shape(right))
-    checks.true(not np.allclose(part, wrong), f"with 2 examples, 2 inputs and 2 outputs {name} is wrong: {cause}")
-    checks.close(part, right, hint=f"{name}, with 2 examples, 2 inputs and 2 outputs: follow the indices of the formula", rtol=1e-4, atol=1e-5)
+    checks.true(
+        not np.allclose(part, wrong),
+        f"with 2 examples, 2 inputs and 2 outputs {name} is wrong: {cause}",
+    )
+    checks.close(
+        part,
+        right,
+        hint=f"{name}, with 2 examples, 2 inputs and 2 outputs: follow the indices of the formula",
+        rtol=1e-4,
+        atol=1e-5,
+    )
 single = checks.run(
-    lambda: linear_backward(np.array([[1.0, 10.0, 100.0]]), np.array([[2.0, 3.0]]), np.array([[5.0, 0.0], [7.0, 1.0], [0.0, 4.0]])),
+    lambda: linear_backward(
+        np.array([[1.0, 10.0, 100.0]]),
+        np.array([[2.0, 3.0]]),
+        np.array([[5.0, 0.0], [7.0, 1.0], [0.0, 4.0]]),
+    ),
     hint="one example is still a batch, of one",
 )
-for part, right in zip(single, ([[75, 410]], [[2, 3], [20, 30], [200, 300]], [1, 10, 100]), strict=True):
-    checks.close(part, right, hint="one example is still a batch, of one, and its axis stays; keep nothing from the call before", rtol=1e-4, atol=1e-5)
+for part, right in zip(
+    single, ([[75, 410]], [[2, 3], [20, 30], [200, 300]], [1, 10, 100]), strict=True
+):
+    checks.close(
+        part,
+        right,
+        hint=(
+            "one example is still a batch, of one, and its axis stays; keep nothing from the call"
+            " before"
+        ),
+        rtol=1e-4,
+        atol=1e-5,
+    )
 
 ### BEGIN HIDDEN TESTS
 
@@ -1099,7 +1282,11 @@ def linear_inputs(rng):
 
 def linear_reference(grad_output, inputs, weight):
     (batch, size_out), size_in = grad_output.shape, inputs.shape[1]
-    grad_inputs, grad_weight, grad_bias = np.zeros((batch, size_in)), np.zeros((size_out, size_in)), np.zeros(size_out)
+    grad_inputs, grad_weight, grad_bias = (
+        np.zeros((batch, size_in)),
+        np.zeros((size_out, size_in)),
+        np.zeros(size_out),
+    )
     for n in range(batch):
         for o in range(size_out):
             grad_bias[o] += grad_output[n, o]
@@ -1112,10 +1299,15 @@ def linear_reference(grad_output, inputs, weight):
 def same_three(got, expected, hint):
     checks.true(
         isinstance(got, (tuple, list)) and len(got) == 3,
-        f"got {checks.show(got)}, expected a tuple of three arrays: grad_inputs, grad_weight, grad_bias",
+        f"got {checks.show(got)}, expected a tuple of three arrays: grad_inputs, grad_weight,"
+        " grad_bias",
     )
-    for came, right, name in zip(got, expected, ("grad_inputs", "grad_weight", "grad_bias"), strict=True):
-        checks.close(checks.array(came, right.shape, name), right, f"{name}: {hint}", rtol=1e-4, atol=1e-5)
+    for came, right, name in zip(
+        got, expected, ("grad_inputs", "grad_weight", "grad_bias"), strict=True
+    ):
+        checks.close(
+            checks.array(came, right.shape, name), right, f"{name}: {hint}", rtol=1e-4, atol=1e-5
+        )
 
 
 checks.hidden(
@@ -1124,7 +1316,10 @@ checks.hidden(
     inputs=linear_inputs,
     reference=linear_reference,
     compare=same_three,
-    hint="grad_output times weight; grad_output, transposed, times inputs; the sum of grad_output over the batch",
+    hint=(
+        "grad_output times weight; grad_output, transposed, times inputs; the sum of grad_output over"
+        " the batch"
+    ),
     cases=16,
 )
 ### END HIDDEN TESTS
@@ -1238,8 +1433,8 @@ def linear_backward(grad_output, inputs, weight):
 #
 # *Difficulty 3 of 5, about 20 minutes, 3 points.*
 #
-# A network that chooses among classes, or among the words of a vocabulary, ends in one number for each, a *logit*. *Softmax* turns them into probabilities, and *cross-entropy* is how surprised
-# the model is by what really came, in nats (Bridle, 1990, joined the two). Every GPT is trained with this loss; here you compute it together with its gradient, for the two have most of their work in common.
+# A network that chooses among classes, or among the words of a vocabulary, ends in one number for each, a *logit*. *Softmax* (Bridle, 1990) turns them into probabilities, and *cross-entropy* is how surprised
+# the model is by what really came, in nats. Every GPT is trained with this loss; here you compute it together with its gradient, for the two have most of their work in common.
 #
 # $$p_{n,k} = \frac{e^{z_{n,k}}}{\sum_j e^{z_{n,j}}}, \qquad L = -\frac{1}{N} \sum_n \ln p_{n, t_n}, \qquad \frac{\partial L}{\partial z_{n,k}} = \frac{p_{n,k} - [k = t_n]}{N}$$
 #
@@ -1305,36 +1500,72 @@ surprise = -np.log(5 / 8) - np.log(3 / 8)
 for wrong, cause in [
     (surprise, "the loss is the mean over the batch, not the sum"),
     (surprise / 3, "divide by the number of examples, not of classes"),
-    (surprise / 6, "divide by the number of examples, not of all entries: only one entry of each row counts"),
+    (
+        surprise / 6,
+        "divide by the number of examples, not of all entries: only one entry of each row counts",
+    ),
     (-surprise / 2, "a loss is not negative: the minus sign is missing"),
     (surprise / 2 / np.log(2), "the loss is in nats: the logarithm is the natural one"),
     (1 / 2, "the logarithm of the right class's probability is missing"),
-    (-np.log(1 / 5 * 3 / 5 * 1 / 5) / 2, "softmax goes along each row, over the classes, not over the batch"),
+    (
+        -np.log(1 / 5 * 3 / 5 * 1 / 5) / 2,
+        "softmax goes along each row, over the classes, not over the batch",
+    ),
     (-np.log(5 / 6 * 3 / 5) / 2, "softmax goes along each row, over the classes, not over the batch"),
     (-np.log(3 / 8 * 2 / 8) / 2, "pick each example's own target: row n, column targets[n]"),
 ]:
     checks.true(not np.isclose(loss, wrong, rtol=1e-4), f"the loss is {loss:.6g}: {cause}")
-checks.close(loss, surprise / 2, hint="minus the mean log probability of the right classes", rtol=1e-4, atol=1e-5)
+checks.close(
+    loss, surprise / 2, hint="minus the mean log probability of the right classes", rtol=1e-4, atol=1e-5
+)
 probabilities, right_class = odds / 8, np.array([[0, 0, 1.0], [0, 1.0, 0]])
 for wrong, cause in [
-    (probabilities - right_class, "divide by the number of examples, for the loss is a mean over the batch"),
-    ((right_class - probabilities) / 2, "the sign is turned: the gradient is p minus 1 for the right class, p for the others"),
+    (
+        probabilities - right_class,
+        "divide by the number of examples, for the loss is a mean over the batch",
+    ),
+    (
+        (right_class - probabilities) / 2,
+        "the sign is turned: the gradient is p minus 1 for the right class, p for the others",
+    ),
     (probabilities / 2, "subtract 1 from the right class's probability"),
     ((probabilities - right_class) / 6, "divide by the number of examples, not of all entries"),
     ((probabilities - right_class) / 3, "divide by the number of examples, not of classes"),
-    (-right_class / probabilities / 2, "this is the gradient with respect to the probabilities; go on through the softmax, to the logits"),
+    (
+        -right_class / probabilities / 2,
+        (
+            "this is the gradient with respect to the probabilities; go on through the softmax, to the"
+            " logits"
+        ),
+    ),
     ((probabilities - 1) / 2, "subtract 1 from the right class's probability only, not from all"),
 ]:
     checks.true(not np.allclose(gradient, wrong, rtol=1e-4), f"the gradient is wrong: {cause}")
 checks.close(
-    gradient, (probabilities - right_class) / 2, hint="(p - 1 for the right class, p for the others) / batch", rtol=1e-4, atol=1e-5
+    gradient,
+    (probabilities - right_class) / 2,
+    hint="(p - 1 for the right class, p for the others) / batch",
+    rtol=1e-4,
+    atol=1e-5,
 )
 loss, gradient = loss_and_gradient([[0.0, 0.0, 0.0, 0.0]], [3], "one example is a batch of one")
-checks.close(loss, np.log(4), hint="four classes, none preferred: the loss is ln 4; keep nothing from the call before", rtol=1e-4)
-checks.close(gradient, [[0.25, 0.25, 0.25, -0.75]], hint="one example is a batch of one", rtol=1e-4)
-loss, gradient = loss_and_gradient(np.log([[1.0, 2.0, 1.0], [5.0, 2.0, 1.0], [4.0, 2.0, 2.0]]), [0, 0, 0], "three examples of three classes")
 checks.close(
-    loss, -np.log(1 / 4 * 5 / 8 * 1 / 2) / 3, hint="softmax goes along each row, over the classes, also when there are as many examples", rtol=1e-4
+    loss,
+    np.log(4),
+    hint="four classes, none preferred: the loss is ln 4; keep nothing from the call before",
+    rtol=1e-4,
+)
+checks.close(gradient, [[0.25, 0.25, 0.25, -0.75]], hint="one example is a batch of one", rtol=1e-4)
+loss, gradient = loss_and_gradient(
+    np.log([[1.0, 2.0, 1.0], [5.0, 2.0, 1.0], [4.0, 2.0, 2.0]]),
+    [0, 0, 0],
+    "three examples of three classes",
+)
+checks.close(
+    loss,
+    -np.log(1 / 4 * 5 / 8 * 1 / 2) / 3,
+    hint="softmax goes along each row, over the classes, also when there are as many examples",
+    rtol=1e-4,
 )
 checks.close(
     gradient,
@@ -1347,10 +1578,16 @@ with np.errstate(all="ignore"):
     loss, gradient = loss_and_gradient([[1000.0, 1000.0], [1000.0, 1001.0]], [0, 1], "logits of 1000")
     checks.true(
         bool(np.isfinite(loss) and np.isfinite(gradient).all()),
-        f"logits of 1000 gave the loss {loss}: exp overflows, so subtract each row's largest logit first",
+        f"logits of 1000 gave the loss {loss}: exp overflows, so subtract each row's largest logit"
+        " first",
     )
     right = (np.log(2) + np.log(1 + np.exp(-1))) / 2
-    checks.close(loss, right, hint="only differences between the logits of a row matter: 1000 and 1001 are like 0 and 1", rtol=1e-3)
+    checks.close(
+        loss,
+        right,
+        hint="only differences between the logits of a row matter: 1000 and 1001 are like 0 and 1",
+        rtol=1e-3,
+    )
     sure = 1 / (1 + np.exp(-1))
     checks.close(
         gradient,
@@ -1362,18 +1599,34 @@ with np.errstate(all="ignore"):
     loss, gradient = loss_and_gradient([[1000.0, 0.0, -1000.0]], [1], "a sure answer that is wrong")
     checks.true(
         bool(np.isfinite(loss)),
-        f"a sure answer that is wrong gave the loss {loss}, not 1000: its probability underflows to 0, so work out the log of the formula by hand,"
-        " logit minus log of the sum",
+        f"a sure answer that is wrong gave the loss {loss}, not 1000: its probability underflows to 0,"
+        " so work out the log of the formula by hand, logit minus log of the sum",
     )
-    checks.close(loss, 1000, hint="the loss may be 1000: do not clip the probability, and add nothing to it", rtol=1e-4)
-    checks.close(gradient, [[1, -1, 0]], hint="a sure answer that is wrong has the full gradient", rtol=1e-4, atol=1e-5)
-    loss, gradient = loss_and_gradient([[1000.0, 1001.0], [-1000.0, -1001.0], [0.0, 3.0]], [1, 0, 0], "rows far apart")
+    checks.close(
+        loss,
+        1000,
+        hint="the loss may be 1000: do not clip the probability, and add nothing to it",
+        rtol=1e-4,
+    )
+    checks.close(
+        gradient,
+        [[1, -1, 0]],
+        hint="a sure answer that is wrong has the full gradient",
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    loss, gradient = loss_and_gradient(
+        [[1000.0, 1001.0], [-1000.0, -1001.0], [0.0, 3.0]], [1, 0, 0], "rows far apart"
+    )
     checks.true(
         bool(np.isfinite(loss) and np.isfinite(gradient).all()),
         "a row near 1000 beside one near -1000 failed: each row needs its own largest logit subtracted",
     )
     checks.close(
-        loss, (2 * np.log1p(np.exp(-1)) + np.log1p(np.exp(3))) / 3, hint="each row needs its own largest logit subtracted", rtol=1e-3
+        loss,
+        (2 * np.log1p(np.exp(-1)) + np.log1p(np.exp(3))) / 3,
+        hint="each row needs its own largest logit subtracted",
+        rtol=1e-3,
     )
 
 ### BEGIN HIDDEN TESTS
@@ -1403,9 +1656,24 @@ def logit_reference(logits, targets):
 
 
 def same_loss(got, expected, hint):
-    checks.true(isinstance(got, (tuple, list)) and len(got) == 2, f"got {checks.show(got)}, expected the loss and its gradient")
-    checks.close(checks.array(got[0], (), "the loss is one number"), expected[0], f"the loss: {hint}", rtol=2e-4, atol=1e-4)
-    checks.close(checks.array(got[1], expected[1].shape), expected[1], f"the gradient: {hint}", rtol=1e-3, atol=1e-5)
+    checks.true(
+        isinstance(got, (tuple, list)) and len(got) == 2,
+        f"got {checks.show(got)}, expected the loss and its gradient",
+    )
+    checks.close(
+        checks.array(got[0], (), "the loss is one number"),
+        expected[0],
+        f"the loss: {hint}",
+        rtol=2e-4,
+        atol=1e-4,
+    )
+    checks.close(
+        checks.array(got[1], expected[1].shape),
+        expected[1],
+        f"the gradient: {hint}",
+        rtol=1e-3,
+        atol=1e-5,
+    )
 
 
 checks.hidden(
@@ -1414,7 +1682,10 @@ checks.hidden(
     inputs=logit_inputs,
     reference=logit_reference,
     compare=same_loss,
-    hint="the mean of minus the log probability of the right class; (p - 1 for the right class, p for the others) / batch",
+    hint=(
+        "the mean of minus the log probability of the right class; (p - 1 for the right class, p for"
+        " the others) / batch"
+    ),
     cases=24,
 )
 ### END HIDDEN TESTS
@@ -1658,85 +1929,167 @@ def error_of(function, gradient, point, hint, **named):
     error = checks.run(lambda: gradient_check(function, gradient, given, **named), hint=hint)
     checks.unchanged(point, given, "the point: move copies, or put each number back as it was")
     error = float(checks.array(error, (), "the largest relative error is one number"))
-    checks.true(not math.isnan(error), "got NaN: 0 / 0, where a gradient of 0 is right; divide by at least 1e-8")
+    checks.true(
+        not math.isnan(error), "got NaN: 0 / 0, where a gradient of 0 is right; divide by at least 1e-8"
+    )
     return error
 
 
 def accepts(function, gradient, point, hint, at_most=1e-4, **named):
     error = error_of(function, gradient, point, hint, **named)
-    checks.true(abs(error) <= at_most, f"a right gradient got the error {error:.3g}. Likely cause: {hint}")
+    checks.true(
+        abs(error) <= at_most, f"a right gradient got the error {error:.3g}. Likely cause: {hint}"
+    )
 
 
 def refuses(function, gradient, point, lowest, highest, hint, **named):
     error = error_of(function, gradient, point, hint, **named)
     checks.true(
         lowest <= error <= highest,
-        f"a gradient with a relative error of {(lowest * highest) ** 0.5:.2g} or so got {error:.3g}. Likely cause: {hint}",
+        f"a gradient with a relative error of {(lowest * highest) ** 0.5:.2g} or so got {error:.3g}."
+        f" Likely cause: {hint}",
     )
 
 
-accepts(lambda x: np.sum(x**2), lambda x: 2 * x, [3.0], "the difference of the two sides is divided by 2 * epsilon, how far they are apart")
 accepts(
-    lambda x: np.sum(x**2), lambda x: 2 * x, [1.0, -2.0, 3.0], "move one number at a time, with all others in their places"
+    lambda x: np.sum(x**2),
+    lambda x: 2 * x,
+    [3.0],
+    "the difference of the two sides is divided by 2 * epsilon, how far they are apart",
+)
+accepts(
+    lambda x: np.sum(x**2),
+    lambda x: 2 * x,
+    [1.0, -2.0, 3.0],
+    "move one number at a time, with all others in their places",
 )
 refuses(
-    lambda x: np.sum(x**2), lambda x: x, [1.0, -2.0, 3.0], 0.3, 1.1, "a gradient that is half of the right one has a relative error of 1/2"
+    lambda x: np.sum(x**2),
+    lambda x: x,
+    [1.0, -2.0, 3.0],
+    0.3,
+    1.1,
+    "a gradient that is half of the right one has a relative error of 1/2",
 )
 refuses(
-    lambda x: np.sum(x**2), lambda x: -2 * x, [1.0, -2.0, 3.0], 0.9, 2.2, "the sign matters: compare the numbers, not their sizes"
+    lambda x: np.sum(x**2),
+    lambda x: -2 * x,
+    [1.0, -2.0, 3.0],
+    0.9,
+    2.2,
+    "the sign matters: compare the numbers, not their sizes",
 )
 every = "each place has its own error, and the largest counts: one wrong place among five must show"
 refuses(
-    lambda x: np.sum(x**2), lambda x: 0.5 * x, [0.001, 0.002], 0.55, 3.1, "the error is relative: small gradients can be wrong too"
+    lambda x: np.sum(x**2),
+    lambda x: 0.5 * x,
+    [0.001, 0.002],
+    0.55,
+    3.1,
+    "the error is relative: small gradients can be wrong too",
 )
 for two in ([1.5, 1.0], [1.0, 1.5]):
-    refuses(lambda x: np.sum(x**2), lambda x, two=two: 2 * x * np.array(two), [2.0, 2.0], 0.18, 0.55, every.replace("five", "two"))
+    refuses(
+        lambda x: np.sum(x**2),
+        lambda x, two=two: 2 * x * np.array(two),
+        [2.0, 2.0],
+        0.18,
+        0.55,
+        every.replace("five", "two"),
+    )
 refuses(
     lambda x: np.sum(x**2),
     lambda x: 2 * x * np.array([1.5, 1.0, 1.0]),
     [0.001, 400.0, -800.0],
     0.18,
     0.55,
-    "each place is relative to its own size: an error of a small number must not drown in the large ones",
+    "each place is relative to its own size: an error of a small number must not drown in the large"
+    " ones",
 )
 for wrong in range(5):
     slip = np.where(np.arange(5) == wrong, 1.5, 1.0)
-    refuses(lambda x: np.sum(x**2), lambda x, slip=slip: 2 * x * slip, [1.0, -2.0, 3.0, 2.0, -1.0], 0.18, 0.55, every)
+    refuses(
+        lambda x: np.sum(x**2),
+        lambda x, slip=slip: 2 * x * slip,
+        [1.0, -2.0, 3.0, 2.0, -1.0],
+        0.18,
+        0.55,
+        every,
+    )
 accepts(
-    lambda x: np.sum(x**2), lambda x: 2 * x, [1000.0, -2000.0], "the error is relative: divide it by the size of the gradient"
+    lambda x: np.sum(x**2),
+    lambda x: 2 * x,
+    [1000.0, -2000.0],
+    "the error is relative: divide it by the size of the gradient",
 )
 refuses(
-    lambda x: np.sum(x**2), lambda x: 2 * x + 0.01, [1000.0, 2000.0], 1e-6, 1.1e-5, "the error is relative: 0.01 is little beside a gradient of 2,000"
+    lambda x: np.sum(x**2),
+    lambda x: 2 * x + 0.01,
+    [1000.0, 2000.0],
+    1e-6,
+    1.1e-5,
+    "the error is relative: 0.01 is little beside a gradient of 2,000",
 )
 accepts(
-    lambda x: x[0] ** 2 * x[1], lambda x: np.array([2 * x[0] * x[1], x[0] ** 2]), [3.0, 5.0],
+    lambda x: x[0] ** 2 * x[1],
+    lambda x: np.array([2 * x[0] * x[1], x[0] ** 2]),
+    [3.0, 5.0],
     "move one number at a time, with all others in their places",
 )
 accepts(
-    lambda x: x[0] ** 2 + 0 * x[1], lambda x: np.array([2 * x[0], 0.0]), [3.0, 5.0], "a gradient of 0 is right where the function does not depend on the number", 1e-3
+    lambda x: x[0] ** 2 + 0 * x[1],
+    lambda x: np.array([2 * x[0], 0.0]),
+    [3.0, 5.0],
+    "a gradient of 0 is right where the function does not depend on the number",
+    1e-3,
 )
 refuses(
-    lambda x: x[0] ** 2 + x[1], lambda x: np.array([2 * x[0], 0.0]), [3.0, 5.0], 0.9, 2.1, "a gradient of 0 is wrong where the function does depend on the number"
+    lambda x: x[0] ** 2 + x[1],
+    lambda x: np.array([2 * x[0], 0.0]),
+    [3.0, 5.0],
+    0.9,
+    2.1,
+    "a gradient of 0 is wrong where the function does depend on the number",
 )
 table = np.array([[1.0, -2.0, 3.0], [0.5, 4.0, -1.0]])
 accepts(
-    lambda x: np.sum(x**2 * table), lambda x: 2 * x * table, [[1.0, 2.0, 0.5], [-1.0, 3.0, 2.0]], "the point may be an array of any shape: visit each of its places, and give the function an array of that shape"
+    lambda x: np.sum(x**2 * table),
+    lambda x: 2 * x * table,
+    [[1.0, 2.0, 0.5], [-1.0, 3.0, 2.0]],
+    "the point may be an array of any shape: visit each of its places, and give the function an array"
+    " of that shape",
 )
 slip = np.array([[1.0, 1.0, 1.0], [1.0, 1.5, 1.0]])
 refuses(
-    lambda x: np.sum(x**2 * table), lambda x: 2 * x * table * slip, [[1.0, 2.0, 0.5], [-1.0, 3.0, 2.0]], 0.18, 0.55,
+    lambda x: np.sum(x**2 * table),
+    lambda x: 2 * x * table * slip,
+    [[1.0, 2.0, 0.5], [-1.0, 3.0, 2.0]],
+    0.18,
+    0.55,
     "the point may be an array of any shape: each of its places counts",
 )
 for shape in ((2, 1, 3), (1,)):
     accepts(
-        lambda x: np.sum(np.sin(x)), lambda x: np.cos(x), np.arange(1.0, 1 + np.prod(shape)).reshape(shape), f"the point has the shape {shape}: the function wants that shape too"
+        lambda x: np.sum(np.sin(x)),
+        lambda x: np.cos(x),
+        np.arange(1.0, 1 + np.prod(shape)).reshape(shape),
+        f"the point has the shape {shape}: the function wants that shape too",
     )
-sides = "take the quotient over both sides, f(x + epsilon) - f(x - epsilon): over one side it is off by some epsilon"
+sides = (
+    "take the quotient over both sides, f(x + epsilon) - f(x - epsilon): over one side it is off by"
+    " some epsilon"
+)
 accepts(lambda x: np.sum(np.sin(200 * x)), lambda x: 200 * np.cos(200 * x), [0.0101], sides, 2e-5)
-chosen = "with epsilon=0.1, x ** 3 at 1 has the quotient (1.331 - 0.729) / 0.2 = 3.01 against the gradient 3: use the epsilon that is given"
+chosen = (
+    "with epsilon=0.1, x ** 3 at 1 has the quotient (1.331 - 0.729) / 0.2 = 3.01 against the gradient"
+    " 3: use the epsilon that is given"
+)
 refuses(lambda x: np.sum(x**3), lambda x: 3 * x**2, [1.0], 0.0015, 0.0072, chosen, epsilon=0.1)
 accepts(
-    lambda x: np.sum(x**2), lambda x: 2 * x, [1.0, -2.0, 3.0], "each call looks at its own function and point: keep nothing from the call before"
+    lambda x: np.sum(x**2),
+    lambda x: 2 * x,
+    [1.0, -2.0, 3.0],
+    "each call looks at its own function and point: keep nothing from the call before",
 )
 
 ### BEGIN HIDDEN TESTS
@@ -1760,7 +2113,9 @@ def judged_inputs(rng):
     shape = [(4,), (2, 3), (1,), (2, 2, 2), (3, 1), (7,)][rng.integers(6)]
     point = rng.uniform(0.5, 1.4, shape) * rng.choice([-1, 1], shape)
     slip = np.ones(shape)
-    slip[tuple(int(rng.integers(side)) for side in shape)] = float(rng.choice([1.02, 0.5, -1.0, 0.9, 2.0]))
+    slip[tuple(int(rng.integers(side)) for side in shape)] = float(
+        rng.choice([1.02, 0.5, -1.0, 0.9, 2.0])
+    )
     return (*FUNCTIONS[name], point, slip, float(rng.choice([1e-4, 1e-5])))
 
 
@@ -1789,7 +2144,10 @@ checks.hidden(
     inputs=judged_inputs,
     reference=judged_reference,
     compare=tells_them_apart,
-    hint="central differences, one place at a time; the largest of the errors, each relative to its own place",
+    hint=(
+        "central differences, one place at a time; the largest of the errors, each relative to its own"
+        " place"
+    ),
     cases=24,
 )
 ### END HIDDEN TESTS
@@ -2050,7 +2408,7 @@ def gradient_check(function, gradient, point, epsilon=1e-5):
 # *Difficulty 3 of 5, about 20 minutes, 4 points.*
 #
 # Plain gradient descent takes the same step length for a weight on a cliff and for one on a plain. *Adam* (Kingma and Ba, 2015) keeps two running averages for each number, of the gradient and of its square,
-# and steps by their ratio. *AdamW* (Loshchilov and Hutter, 2019) adds weight decay *beside* that ratio instead of inside the gradient. It is what GPTs are trained with. At step $t = 1, 2, \dots$:
+# and steps by their ratio. *AdamW* (Loshchilov and Hutter, 2019) adds weight decay *beside* that ratio instead of inside the gradient. It is the usual choice for training a GPT. At step $t = 1, 2, \dots$:
 #
 # $$m_t = \beta_1 m_{t-1} + (1 - \beta_1)\, g_t, \qquad v_t = \beta_2 v_{t-1} + (1 - \beta_2)\, g_t^2, \qquad \hat m = \frac{m_t}{1 - \beta_1^t}, \qquad \hat v = \frac{v_t}{1 - \beta_2^t}$$
 #
@@ -2103,7 +2461,9 @@ def adamw_step(
     state["m"] = m = beta1 * state.get("m", 0.0) + (1 - beta1) * gradient
     state["v"] = v = beta2 * state.get("v", 0.0) + (1 - beta2) * gradient**2
     m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-    return parameter * (1 - learning_rate * weight_decay) - learning_rate * m_hat / (np.sqrt(v_hat) + epsilon)
+    return parameter * (1 - learning_rate * weight_decay) - learning_rate * m_hat / (
+        np.sqrt(v_hat) + epsilon
+    )
     ### END SOLUTION
 
 
@@ -2119,63 +2479,131 @@ def step(parameter, gradient, state, hint, **settings):
 
 def reached(came, right, wrongs, hint):
     for wrong, cause in wrongs:
-        checks.true(not np.allclose(came, wrong, rtol=1e-5), f"got {checks.show(came)}, expected {right}. Likely cause: {cause}")
+        checks.true(
+            not np.allclose(came, wrong, rtol=1e-5),
+            f"got {checks.show(came)}, expected {right}. Likely cause: {cause}",
+        )
     checks.close(came, right, hint, rtol=1e-5, atol=1e-6)
 
 
 plain = {"learning_rate": 0.1, "weight_decay": 0.0}
 state = {}
-came = step([1.0, 2.0], [0.5, -4.0], state, "the state is empty at the first step: there is nothing to look up yet", **plain)
-correction = "the bias correction: divide m by 1 - beta1 ** t and v by 1 - beta2 ** t, with t = 1 at the first step"
+came = step(
+    [1.0, 2.0],
+    [0.5, -4.0],
+    state,
+    "the state is empty at the first step: there is nothing to look up yet",
+    **plain,
+)
+correction = (
+    "the bias correction: divide m by 1 - beta1 ** t and v by 1 - beta2 ** t, with t = 1 at the first"
+    " step"
+)
 shrunk = 0.1 * np.array([-1, 1]) * 0.1 / np.sqrt(0.001)
 reached(
     came,
     [0.9, 2.1],
     [
         ([1.0, 2.0] + shrunk, f"nothing made up for the zeros that m and v begin with: {correction}"),
-        ([1.0, 2.0] + 0.1 * np.array([-1, 1]) / np.sqrt(0.001), f"m is corrected and v is not: {correction}"),
+        (
+            [1.0, 2.0] + 0.1 * np.array([-1, 1]) / np.sqrt(0.001),
+            f"m is corrected and v is not: {correction}",
+        ),
         ([1.0, 2.0] + 0.1 * np.array([-1, 1]) * 0.1, f"v is corrected and m is not: {correction}"),
         ([1.1, 1.9], "a step goes downhill: against the gradient"),
         ([0.95, 2.4], "divide by the root of v: this is a step of plain gradient descent"),
         ([1 - 0.2, 2 + 0.1 / 4], "divide by the root of v, not by v itself"),
-        (np.array([1.0, 2.0]) - 0.1 * np.array([0.5, -4]) / np.sqrt(16.25), "each number has its own v: do not add the squares up"),
-        (np.array([1.0, 2.0]) - 0.1 * np.array([0.5, -4]) / np.sqrt(8.125), "each number has its own v: do not average the squares"),
-        ([1.0, 2.0] + 0.1 * np.array([-1, 1]) * 0.9 / np.sqrt(0.999) / 0.1 * np.sqrt(0.001), "the average keeps beta of the old and takes 1 - beta of the new"),
+        (
+            np.array([1.0, 2.0]) - 0.1 * np.array([0.5, -4]) / np.sqrt(16.25),
+            "each number has its own v: do not add the squares up",
+        ),
+        (
+            np.array([1.0, 2.0]) - 0.1 * np.array([0.5, -4]) / np.sqrt(8.125),
+            "each number has its own v: do not average the squares",
+        ),
+        (
+            [1.0, 2.0] + 0.1 * np.array([-1, 1]) * 0.9 / np.sqrt(0.999) / 0.1 * np.sqrt(0.001),
+            "the average keeps beta of the old and takes 1 - beta of the new",
+        ),
     ],
     "at the first step the ratio is 1 for each number, whatever the size of its gradient",
 )
 checks.true(
     isinstance(state, dict) and len(state) > 0,
-    "`state` is still empty after the step: write m, v and t into the dictionary that came, not into a new one",
+    "`state` is still empty after the step: write m, v and t into the dictionary that came, not into a"
+    " new one",
 )
-came = step(came, [1.0, 2.0], state, "the second step: the state is as your first step left it", **plain)
+came = step(
+    came, [1.0, 2.0], state, "the second step: the state is as your first step left it", **plain
+)
 m, v = np.array([0.145, -0.16]), np.array([0.00124975, 0.019984])
 right = np.array([0.9, 2.1]) - 0.1 * (m / 0.19) / np.sqrt(v / 0.001999)
 reached(
     came,
     right,
     [
-        (np.array([0.9, 2.1]) - 0.1 * (m / 0.1) / np.sqrt(v / 0.001), "t counts the steps: it is 2 at the second one"),
-        (np.array([0.9, 2.1]) - 0.1, "the averages are lost between two steps: keep m and v in `state`"),
-        (np.array([0.9, 2.1]) - 0.1 * (m / 0.271) / np.sqrt(v / 0.002997001), "t is 1 at the first step, 2 at the second"),
-        (np.array([0.9, 2.1]) - 0.1 * (np.array([0.1, 0.2]) / 0.19) / np.sqrt(v / 0.001999), "m is lost between two steps: keep it in `state`"),
-        (np.array([0.9, 2.1]) - 0.1 * (m / 0.19) / np.sqrt([0.001 / 0.001999, 0.004 / 0.001999]), "v is lost between two steps: keep it in `state`"),
-        (np.array([0.9, 2.1]) - 0.1 * (np.array([0.1, 0.2]) / 0.19) / np.sqrt([0.001 / 0.001999, 0.004 / 0.001999]), "m and v keep beta of what they were: the old averages are missing"),
+        (
+            np.array([0.9, 2.1]) - 0.1 * (m / 0.1) / np.sqrt(v / 0.001),
+            "t counts the steps: it is 2 at the second one",
+        ),
+        (
+            np.array([0.9, 2.1]) - 0.1,
+            "the averages are lost between two steps: keep m and v in `state`",
+        ),
+        (
+            np.array([0.9, 2.1]) - 0.1 * (m / 0.271) / np.sqrt(v / 0.002997001),
+            "t is 1 at the first step, 2 at the second",
+        ),
+        (
+            np.array([0.9, 2.1]) - 0.1 * (np.array([0.1, 0.2]) / 0.19) / np.sqrt(v / 0.001999),
+            "m is lost between two steps: keep it in `state`",
+        ),
+        (
+            np.array([0.9, 2.1]) - 0.1 * (m / 0.19) / np.sqrt([0.001 / 0.001999, 0.004 / 0.001999]),
+            "v is lost between two steps: keep it in `state`",
+        ),
+        (
+            np.array([0.9, 2.1])
+            - 0.1 * (np.array([0.1, 0.2]) / 0.19) / np.sqrt([0.001 / 0.001999, 0.004 / 0.001999]),
+            "m and v keep beta of what they were: the old averages are missing",
+        ),
     ],
     "the second step: new averages from the old ones, and both corrections with t = 2",
 )
 one, two = {}, {}
 step([1.0], [1.0], one, "the first of two parameters", **plain)
-came = step([1.0, 1.0], [3.0, -3.0], two, "the second of two parameters begins with its own empty state", **plain)
-checks.close(
-    came, [0.9, 1.1], hint="each parameter has its own state, t included: keep nothing outside of `state`", rtol=1e-5
+came = step(
+    [1.0, 1.0],
+    [3.0, -3.0],
+    two,
+    "the second of two parameters begins with its own empty state",
+    **plain,
 )
-came = step([4.0], [0.0], {}, "a gradient of 0 at the first step: 0 / (0 + epsilon) is 0", learning_rate=0.1, weight_decay=0.5)
+checks.close(
+    came,
+    [0.9, 1.1],
+    hint="each parameter has its own state, t included: keep nothing outside of `state`",
+    rtol=1e-5,
+)
+came = step(
+    [4.0],
+    [0.0],
+    {},
+    "a gradient of 0 at the first step: 0 / (0 + epsilon) is 0",
+    learning_rate=0.1,
+    weight_decay=0.5,
+)
 reached(
     came,
     [3.8],
     [
-        ([3.9], "the decay stands beside the ratio, not inside the gradient: that would be Adam with an L2 penalty"),
+        (
+            [3.9],
+            (
+                "the decay stands beside the ratio, not inside the gradient: that would be Adam with an"
+                " L2 penalty"
+            ),
+        ),
         ([2.0], "the decay is times the learning rate: 0.1 * 0.5 of the parameter"),
         ([4.0], "the weight decay is missing: it works without a gradient too"),
         ([4.2], "the decay takes away: the minus sign is missing"),
@@ -2194,21 +2622,57 @@ reached(
     came,
     [0.95],
     [
-        ([1 - 0.1 * 0.001 / np.sqrt(0.000001 + 0.001)], "epsilon is added after the root, not inside it"),
+        (
+            [1 - 0.1 * 0.001 / np.sqrt(0.000001 + 0.001)],
+            "epsilon is added after the root, not inside it",
+        ),
         ([0.9], "use the epsilon that is given"),
-        ([1 - 0.1 * 0.001 / (0.001 + 0.001 / np.sqrt(0.001))], "epsilon is added to the root of the corrected v, after the division"),
+        (
+            [1 - 0.1 * 0.001 / (0.001 + 0.001 / np.sqrt(0.001))],
+            "epsilon is added to the root of the corrected v, after the division",
+        ),
     ],
     "the denominator is the root of the corrected v, plus epsilon",
 )
 came = step([1.0], [2.0], {}, "all settings left as they are")
-reached(came, [1 - 1e-3 * 0.01 - 1e-3], [], "learning_rate=1e-3 and weight_decay=0.01 are what counts if nothing else is given")
-table = step([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]], {}, "a parameter of shape (2, 3)", **plain)
-checks.close(table, [[0.9, 2.1, 2.9], [4.1, 4.9, 6.1]], hint="a parameter of any shape: number by number", rtol=1e-5)
+reached(
+    came,
+    [1 - 1e-3 * 0.01 - 1e-3],
+    [],
+    "learning_rate=1e-3 and weight_decay=0.01 are what counts if nothing else is given",
+)
+table = step(
+    [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]],
+    [[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]],
+    {},
+    "a parameter of shape (2, 3)",
+    **plain,
+)
+checks.close(
+    table,
+    [[0.9, 2.1, 2.9], [4.1, 4.9, 6.1]],
+    hint="a parameter of any shape: number by number",
+    rtol=1e-5,
+)
 state, came = {}, np.array([1.0])
 for slope in (1.0, -2.0, 0.5, 3.0):
-    came = step(came, [slope], state, "four steps with other betas", learning_rate=0.1, betas=(0.5, 0.75), weight_decay=0.1)
+    came = step(
+        came,
+        [slope],
+        state,
+        "four steps with other betas",
+        learning_rate=0.1,
+        betas=(0.5, 0.75),
+        weight_decay=0.1,
+    )
 checks.close(
-    came, [0.86044404], hint="four steps with betas=(0.5, 0.75): use the betas that are given, the first for m, the second for v", rtol=1e-4
+    came,
+    [0.86044404],
+    hint=(
+        "four steps with betas=(0.5, 0.75): use the betas that are given, the first for m, the second"
+        " for v"
+    ),
+    rtol=1e-4,
 )
 
 ### BEGIN HIDDEN TESTS
@@ -2237,9 +2701,13 @@ def optimiser_reference(parameter, gradients, settings):
         value, path = float(parameter.ravel()[place]), []
         slopes = [float(gradient.ravel()[place]) for gradient in gradients]
         for t in range(1, len(slopes) + 1):
-            past = [(t - 1 - k, slopes[k]) for k in range(t)]  # each average written out as a sum over the past
+            past = [
+                (t - 1 - k, slopes[k]) for k in range(t)
+            ]  # each average written out as a sum over the past
             mean = sum(beta1**age * slope for age, slope in past) / sum(beta1**age for age, _ in past)
-            square = sum(beta2**age * slope**2 for age, slope in past) / sum(beta2**age for age, _ in past)
+            square = sum(beta2**age * slope**2 for age, slope in past) / sum(
+                beta2**age for age, _ in past
+            )
             value -= rate * (decay * value + mean / (math.sqrt(square) + settings["epsilon"]))
             path.append(value)
         places.append(path)
@@ -2248,7 +2716,9 @@ def optimiser_reference(parameter, gradients, settings):
 
 def same_path(got, expected, hint):
     for number, (came, right) in enumerate(zip(got, expected, strict=True), start=1):
-        checks.close(checks.array(came, right.shape), right, f"step {number}: {hint}", rtol=2e-4, atol=2e-5)
+        checks.close(
+            checks.array(came, right.shape), right, f"step {number}: {hint}", rtol=2e-4, atol=2e-5
+        )
 
 
 checks.hidden(
@@ -2259,7 +2729,10 @@ checks.hidden(
     inputs=optimiser_inputs,
     reference=optimiser_reference,
     compare=same_path,
-    hint="averages, both corrections with the number of the step, root, epsilon; the decay beside the ratio",
+    hint=(
+        "averages, both corrections with the number of the step, root, epsilon; the decay beside the"
+        " ratio"
+    ),
     cases=24,
 )
 ### END HIDDEN TESTS
@@ -2276,11 +2749,18 @@ for _ in range(100):
     for name, point in (("gradient descent", plain_point), ("AdamW", adam_point)):
         paths[name].append(0.5 * (curvature * point**2).sum())
     plain_point = plain_point - 0.015 * curvature * plain_point
-    adam_point = adamw_step(adam_point, curvature * adam_point, state, learning_rate=0.1, weight_decay=0.0)
+    adam_point = adamw_step(
+        adam_point, curvature * adam_point, state, learning_rate=0.1, weight_decay=0.0
+    )
 fig, axis = plt.subplots()
 for name, heights in paths.items():
     axis.plot(heights, label=name, marker="")
-axis.set(title="Who is first at the bottom of a narrow valley?", xlabel="steps", ylabel="height above the bottom", yscale="log")
+axis.set(
+    title="Who is first at the bottom of a narrow valley?",
+    xlabel="steps",
+    ylabel="height above the bottom",
+    yscale="log",
+)
 axis.legend()
 figures.show(
     fig,
@@ -2565,7 +3045,9 @@ def adamw_step(
 
 
 # %% task="layer_norm"
-def layer_norm(inputs: np.ndarray, gain: np.ndarray, bias: np.ndarray, epsilon: float = 1e-5) -> np.ndarray:
+def layer_norm(
+    inputs: np.ndarray, gain: np.ndarray, bias: np.ndarray, epsilon: float = 1e-5
+) -> np.ndarray:
     """Normalise the last axis, then scale and shift it (about 3 lines).
 
     Args:
@@ -2599,28 +3081,51 @@ def normalised(inputs, gain, bias, hint, *epsilon):
 
 def normal(x, gain, bias, epsilon):
     x = np.array(x, dtype=float)
-    return np.array(gain) * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon) + bias
+    return (
+        np.array(gain) * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + epsilon)
+        + bias
+    )
 
 
 def came_out(came, right, wrongs, hint):
     for wrong, cause in wrongs:
         first, expected = (np.round(np.array(numbers), 3).tolist()[0] for numbers in (came, right))
-        checks.true(not np.allclose(came, wrong, rtol=1e-4), f"the first example became {first}, expected {expected}. Likely cause: {cause}")
+        checks.true(
+            not np.allclose(came, wrong, rtol=1e-4),
+            f"the first example became {first}, expected {expected}. Likely cause: {cause}",
+        )
     checks.close(came, right, hint, rtol=1e-4, atol=1e-4)
 
 
 ones, zeros = np.ones(4), np.zeros(4)
 x = np.array([[1.0, 2.0, 3.0, 10.0], [0.0, 4.0, -4.0, 0.0], [5.0, 5.0, 7.0, 3.0]])
 came_out(
-    normalised(x, ones, zeros, "three examples of four numbers: gain and bias have one number for each place"),
+    normalised(
+        x, ones, zeros, "three examples of four numbers: gain and bias have one number for each place"
+    ),
     normal(x, ones, zeros, 1e-5),
     [
-        ((x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), "each example has its own mean and variance: go along the last axis, not over the examples"),
-        ((x - x.mean()) / np.sqrt(x.var() + 1e-5), "each example has its own mean and variance: not one for all of them together"),
-        ((x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True, ddof=1) + 1e-5), "the variance divides by d, not by d - 1"),
-        ((x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + 1e-5), "divide by the root of the variance, the standard deviation"),
+        (
+            (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5),
+            "each example has its own mean and variance: go along the last axis, not over the examples",
+        ),
+        (
+            (x - x.mean()) / np.sqrt(x.var() + 1e-5),
+            "each example has its own mean and variance: not one for all of them together",
+        ),
+        (
+            (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True, ddof=1) + 1e-5),
+            "the variance divides by d, not by d - 1",
+        ),
+        (
+            (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + 1e-5),
+            "divide by the root of the variance, the standard deviation",
+        ),
         (x / np.sqrt(x.var(-1, keepdims=True) + 1e-5), "subtract the mean"),
-        (x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5), "subtract the mean: this is RMS norm, the younger cousin"),
+        (
+            x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5),
+            "subtract the mean: this is RMS norm, the younger cousin",
+        ),
         (x - x.mean(-1, keepdims=True), "divide by the standard deviation"),
     ],
     "mean 0 and standard deviation 1 along the last axis",
@@ -2658,9 +3163,20 @@ came_out(
 )
 with np.errstate(all="ignore"):
     same = normalised([[7.0, 7.0, 7.0, 7.0]], gain, bias, "an example of equal numbers")
-    checks.close(same, [bias], hint="equal numbers have no spread: what is left is the bias, not 0 / 0", rtol=1e-4, atol=1e-4)
+    checks.close(
+        same,
+        [bias],
+        hint="equal numbers have no spread: what is left is the bias, not 0 / 0",
+        rtol=1e-4,
+        atol=1e-4,
+    )
 came_out(
-    normalised([2.0, 4.0, 6.0, 0.0], gain, bias, "one example alone, of shape (4,): the last axis is the only one"),
+    normalised(
+        [2.0, 4.0, 6.0, 0.0],
+        gain,
+        bias,
+        "one example alone, of shape (4,): the last axis is the only one",
+    ),
     normal([2.0, 4.0, 6.0, 0.0], gain, bias, 1e-5),
     [],
     "one example alone, of shape (4,), is normalised as in a batch",
@@ -2670,14 +3186,30 @@ came_out(
     normalised(cube, [1.0, 2.0], [0.0, 1.0], "a batch of sequences, of shape (2, 3, 2): use axis=-1"),
     normal(cube, [1.0, 2.0], [0.0, 1.0], 1e-5),
     [
-        (np.array([1.0, 2.0]) * (cube - cube.mean(1, keepdims=True)) / np.sqrt(cube.var(1, keepdims=True) + 1e-5) + [0, 1], "axis 1 is not the last one here: use axis=-1"),
-        (np.array([1.0, 2.0]) * (cube - cube.mean((1, 2), keepdims=True)) / np.sqrt(cube.var((1, 2), keepdims=True) + 1e-5) + [0, 1], "only the last axis is averaged: each time step is an example of its own"),
+        (
+            np.array([1.0, 2.0])
+            * (cube - cube.mean(1, keepdims=True))
+            / np.sqrt(cube.var(1, keepdims=True) + 1e-5)
+            + [0, 1],
+            "axis 1 is not the last one here: use axis=-1",
+        ),
+        (
+            np.array([1.0, 2.0])
+            * (cube - cube.mean((1, 2), keepdims=True))
+            / np.sqrt(cube.var((1, 2), keepdims=True) + 1e-5)
+            + [0, 1],
+            "only the last axis is averaged: each time step is an example of its own",
+        ),
     ],
-    "a batch of sequences, of shape (2, 3, 2): each of the six has its own mean and variance, along the last axis",
+    "a batch of sequences, of shape (2, 3, 2): each of the six has its own mean and variance, along the"
+    " last axis",
 )
 square = normalised([[0.0, 2.0], [0.0, 4.0]], [1.0, 10.0], [0.0, 100.0], "two examples of two numbers")
 checks.close(
-    square, [[-1, 110], [-1, 110]], hint="gain and bias belong to the places, not to the examples; keep nothing from the call before", rtol=1e-3
+    square,
+    [[-1, 110], [-1, 110]],
+    hint="gain and bias belong to the places, not to the examples; keep nothing from the call before",
+    rtol=1e-3,
 )
 
 ### BEGIN HIDDEN TESTS
@@ -2689,14 +3221,19 @@ def norm_inputs(rng):
     dtype = [np.float64, np.float32][rng.integers(2)]
     scale, epsilon = float(rng.choice([0.01, 1.0, 5.0])), float(rng.choice([1e-5, 1e-3, 0.5]))
     inputs = rng.normal(rng.normal(), 1, (*before, size)) * scale
-    return tuple(a.astype(dtype) for a in (inputs, rng.normal(1, 0.5, size), rng.normal(size=size))) + (epsilon,)
+    return tuple(a.astype(dtype) for a in (inputs, rng.normal(1, 0.5, size), rng.normal(size=size))) + (
+        epsilon,
+    )
 
 
 def norm_reference(inputs, gain, bias, epsilon):
     def one(numbers):
         mean = math.fsum(numbers) / len(numbers)
         spread = math.sqrt(math.fsum((x - mean) ** 2 for x in numbers) / len(numbers) + epsilon)
-        return [float(g) * (x - mean) / spread + float(b) for x, g, b in zip(numbers, gain, bias, strict=True)]
+        return [
+            float(g) * (x - mean) / spread + float(b)
+            for x, g, b in zip(numbers, gain, bias, strict=True)
+        ]
 
     return np.reshape([one(row) for row in inputs.reshape(-1, inputs.shape[-1]).tolist()], inputs.shape)
 
@@ -2733,14 +3270,17 @@ for name in ("as it is", "after layer_norm"):
         spreads.append(signal.std())
     axis.plot(range(1, 31), spreads, label=name)
 axis.set(
-    title="Does a signal survive thirty layers?", xlabel="layer", ylabel="standard deviation", yscale="log"
+    title="Does a signal survive thirty layers?",
+    xlabel="layer",
+    ylabel="standard deviation",
+    yscale="log",
 )
 axis.legend()
 figures.show(
     fig,
     alt=(
-        "Standard deviation of a signal after each of thirty layers: as it is, it falls by about a third"
-        " at each layer, to almost nothing; with layer_norm it stays at 1."
+        "Standard deviation of a signal after each of thirty layers: as it is, it falls by about a"
+        " third at each layer, to almost nothing; with layer_norm it stays at 1."
     ),
 )
 
@@ -2917,7 +3457,9 @@ def dropout(
 def dropped(inputs, probability, seed, hint, **training):
     inputs = np.array(inputs, dtype=float)
     given = inputs.copy()
-    result = checks.run(lambda: dropout(given, probability, np.random.default_rng(seed), **training), hint=hint)
+    result = checks.run(
+        lambda: dropout(given, probability, np.random.default_rng(seed), **training), hint=hint
+    )
     checks.unchanged(inputs, given, "the inputs")
     return checks.array(result, inputs.shape, "the result has the shape of the inputs")
 
@@ -2926,21 +3468,37 @@ threes = np.full((300, 40), 3.0)
 came = dropped(threes, 0.25, 1, "12,000 numbers of 3, a quarter to be silenced")
 checks.true(bool(np.isfinite(came).all()), "got numbers that are not finite")
 zeros, left = float(np.mean(came == 0)), came[came != 0]
-checks.true(zeros > 0, "nothing was silenced: in training, which is the default, a quarter of the numbers becomes 0")
+checks.true(
+    zeros > 0,
+    "nothing was silenced: in training, which is the default, a quarter of the numbers becomes 0",
+)
 checks.true(zeros < 1, "everything was silenced: three quarters of the numbers stay")
 checks.true(
-    not np.allclose(left, 3.0), "the numbers that stay must grow: divide them by 1 - probability, so that the mean stays as it was"
+    not np.allclose(left, 3.0),
+    "the numbers that stay must grow: divide them by 1 - probability, so that the mean stays as it was",
 )
-checks.true(not np.allclose(left, 12.0), "divide by the share that stays, 1 - probability, not by the probability")
-checks.true(not np.allclose(left, 2.25), "divide by 1 - probability, do not multiply by it")
-checks.close(left, np.full(left.shape, 4.0), hint="each number that stays is divided by 1 - probability: 3 / 0.75 = 4", rtol=1e-4)
 checks.true(
-    abs(zeros - 0.75) > 0.03, "`probability` is that of being silenced, not of staying: three quarters became 0 instead of one quarter"
+    not np.allclose(left, 12.0),
+    "divide by the share that stays, 1 - probability, not by the probability",
+)
+checks.true(not np.allclose(left, 2.25), "divide by 1 - probability, do not multiply by it")
+checks.close(
+    left,
+    np.full(left.shape, 4.0),
+    hint="each number that stays is divided by 1 - probability: 3 / 0.75 = 4",
+    rtol=1e-4,
+)
+checks.true(
+    abs(zeros - 0.75) > 0.03,
+    "`probability` is that of being silenced, not of staying: three quarters became 0 instead of one"
+    " quarter",
 )
 own = "draw for each number on its own: rng.random(inputs.shape)"
 checks.true(bool((came != 0).any(axis=1).all()), f"a whole row became 0: {own}")
 checks.true(bool((came != 0).any(axis=0).all()), f"a whole column became 0 in all 300 rows: {own}")
-checks.true(np.unique(came == 0, axis=0).shape[0] > 250, f"the same places became 0 in many rows: {own}")
+checks.true(
+    np.unique(came == 0, axis=0).shape[0] > 250, f"the same places became 0 in many rows: {own}"
+)
 checks.true(abs(zeros - 0.25) < 0.03, f"{zeros:.1%} of 12,000 numbers became 0, expected about 25%")
 checks.close(
     dropped(threes, 0.25, 1, "in use", training=False),
@@ -2953,31 +3511,53 @@ checks.close(
     hint="with training=False nothing is silenced and nothing is scaled, whatever the probability",
 )
 checks.close(
-    dropped([[1.0, -2.0], [0.5, 4.0]], 0.0, 1, "probability 0"), [[1.0, -2.0], [0.5, 4.0]], hint="with probability 0 nothing changes"
+    dropped([[1.0, -2.0], [0.5, 4.0]], 0.0, 1, "probability 0"),
+    [[1.0, -2.0], [0.5, 4.0]],
+    hint="with probability 0 nothing changes",
 )
 numbers = np.linspace(-5, 5, 1000).reshape(10, 20, 5)  # none of them is 0
 came = dropped(numbers, 0.5, 2, "an array of three axes, with negative numbers")
-checks.close(came[came != 0], 2 * numbers[came != 0], hint="each number that stays keeps its place and its sign", rtol=1e-4)
+checks.close(
+    came[came != 0],
+    2 * numbers[came != 0],
+    hint="each number that stays keeps its place and its sign",
+    rtol=1e-4,
+)
 checks.true(
     0.35 < np.mean(came[numbers < 0] == 0) < 0.65 and 0.35 < np.mean(came[numbers > 0] == 0) < 0.65,
-    "whether a number is silenced has nothing to do with its size or its sign: each has the same chance",
+    "whether a number is silenced has nothing to do with its size or its sign: each has the same"
+    " chance",
 )
 came = dropped(np.ones(4000), 0.9, 3, "one axis, nine of ten silenced")
 checks.true(
-    0.75 < np.mean(came) < 1.25, f"with probability 0.9, 4,000 ones have the mean {np.mean(came):.3g} after dropout, expected about 1: divide by 1 - probability"
+    0.75 < np.mean(came) < 1.25,
+    f"with probability 0.9, 4,000 ones have the mean {np.mean(came):.3g} after dropout, expected about"
+    " 1: divide by 1 - probability",
 )
 once, again, other = (dropped(threes, 0.25, seed, "seeds") for seed in (5, 5, 6))
-checks.close(again, once, hint="the same seed must silence the same numbers: use rng, and no other source of chance")
-checks.true(not np.array_equal(once, other), "two seeds silenced the same numbers: the chance must come from rng, without a seed of your own")
+checks.close(
+    again,
+    once,
+    hint="the same seed must silence the same numbers: use rng, and no other source of chance",
+)
+checks.true(
+    not np.array_equal(once, other),
+    "two seeds silenced the same numbers: the chance must come from rng, without a seed of your own",
+)
 one_rng = np.random.default_rng(5)
 first, second = (checks.array(dropout(threes, 0.25, one_rng), threes.shape) for _ in range(2))
-checks.true(not np.array_equal(first, second), "two calls with one rng silenced the same numbers: draw anew at each call")
+checks.true(
+    not np.array_equal(first, second),
+    "two calls with one rng silenced the same numbers: draw anew at each call",
+)
 count_zeros = checks.evaluate(  # the loop stands with your function, also where a grader runs it in another process
-    "lambda times, rng: [int(np.sum(np.asarray(dropout(np.ones(100), 0.25, rng)) == 0)) for _ in range(times)]"
+    "lambda times, rng: [int(np.sum(np.asarray(dropout(np.ones(100), 0.25, rng)) == 0)) for _ in"
+    " range(times)]"
 )
 checks.true(
     np.var(count_zeros(200, np.random.default_rng(7))) > 5,
-    "of 100 numbers the same count became 0 in each of 200 calls: each has its own chance, so the count varies from 15 to 35 or so",
+    "of 100 numbers the same count became 0 in each of 200 calls: each has its own chance, so the count"
+    " varies from 15 to 35 or so",
 )
 
 ### BEGIN HIDDEN TESTS
@@ -3008,7 +3588,8 @@ def follows_the_law(got, expected, hint):
         strength = math.log(2 / 1e-9) / where.size
         allowed = strength / 3 + math.sqrt((strength / 3) ** 2 + 2 * strength * right * (1 - right))
         checks.true(
-            abs(float(np.mean(where)) - right) <= allowed, f"{np.mean(where):.1%} {what}, expected {right:.1%}. Likely cause: {hint}"
+            abs(float(np.mean(where)) - right) <= allowed,
+            f"{np.mean(where):.1%} {what}, expected {right:.1%}. Likely cause: {hint}",
         )
 
     share(gone, p, "of the numbers became 0")
@@ -3022,11 +3603,17 @@ def follows_the_law(got, expected, hint):
 
 checks.hidden(
     title="which of 3,000 numbers are silenced, and what becomes of the others",
-    call="lambda inputs, probability, seed, training: dropout(inputs, probability, np.random.default_rng(seed), training)",
+    call=(
+        "lambda inputs, probability, seed, training: dropout(inputs, probability,"
+        " np.random.default_rng(seed), training)"
+    ),
     inputs=dropout_inputs,
     reference=dropout_reference,
     compare=follows_the_law,
-    hint="each number on its own becomes 0 with the probability, else it is divided by 1 - probability; not in use",
+    hint=(
+        "each number on its own becomes 0 with the probability, else it is divided by 1 - probability;"
+        " not in use"
+    ),
     cases=16,
 )
 checks.hidden(
@@ -3049,7 +3636,8 @@ print("probability  silenced  the others  mean in training  mean in use")
 for probability in (0.0, 0.1, 0.5, 0.9):
     trained, used = dropout(ones, probability, rng), dropout(ones, probability, rng, training=False)
     print(
-        f"{probability:>11}  {np.mean(trained == 0):8.1%}  {trained.max():10.2f}  {trained.mean():16.3f}  {used.mean():11.3f}"
+        f"{probability:>11}  {np.mean(trained == 0):8.1%}  {trained.max():10.2f} "
+        f" {trained.mean():16.3f}  {used.mean():11.3f}"
     )
 
 # %% mistake="dropout" name="no_rescaling" says="the numbers that stay must grow"
@@ -3250,7 +3838,9 @@ def neural_lm_forward(
            [ 4.005, -2.951]])
     """
     ### BEGIN SOLUTION
-    vectors = embedding[context_ids].reshape(len(context_ids), -1)  # (batch, time, d) -> (batch, time * d)
+    vectors = embedding[context_ids].reshape(
+        len(context_ids), -1
+    )  # (batch, time, d) -> (batch, time * d)
     hidden = np.tanh(vectors @ hidden_weight.T + hidden_bias)
     return hidden @ output_weight.T + output_bias
     ### END SOLUTION
@@ -3268,7 +3858,8 @@ network = [  # 5 tokens, vectors of 2 numbers, 6 hidden units: as many as there 
 ]
 given = [contexts.copy(), *(array.copy() for array in network)]
 logits = checks.run(
-    lambda: neural_lm_forward(*given), hint="4 examples, 3 tokens of 2 numbers each, 6 hidden units, 5 logits"
+    lambda: neural_lm_forward(*given),
+    hint="4 examples, 3 tokens of 2 numbers each, 6 hidden units, 5 logits",
 )
 for before, after, name in zip(
     [contexts, *network],
@@ -3280,9 +3871,14 @@ for before, after, name in zip(
 logits = checks.array(logits, (4, 5), "the logits have the shape (batch, V)")
 
 
-def with_changes(order=lambda vectors: vectors.reshape(len(vectors), -1), bend=np.tanh, end=lambda z: z, **changed):
+def with_changes(
+    order=lambda vectors: vectors.reshape(len(vectors), -1), bend=np.tanh, end=lambda z: z, **changed
+):
     table, h_weight, h_bias, o_weight, o_bias = (
-        changed.get(name, array) for name, array in zip(("table", "h_weight", "h_bias", "o_weight", "o_bias"), network, strict=True)
+        changed.get(name, array)
+        for name, array in zip(
+            ("table", "h_weight", "h_bias", "o_weight", "o_bias"), network, strict=True
+        )
     )
     return end(bend(order(table[contexts]) @ h_weight.T + h_bias) @ o_weight.T + o_bias)
 
@@ -3293,46 +3889,117 @@ def softmax(z):
 
 right = with_changes()
 for wrong, cause in [
-    (with_changes(order=lambda v: v[:, ::-1].reshape(len(v), -1)), "the vectors are concatenated in the order of the context, oldest first; yours are turned round"),
-    (with_changes(order=lambda v: v.transpose(0, 2, 1).reshape(len(v), -1)), "all numbers of the first token come first, then all of the second: time and channel are mixed up"),
-    (with_changes(order=lambda v: v.transpose(1, 0, 2).reshape(len(v), -1)), "the examples are mixed up: row i holds the vectors of example i, and of no other"),
-    (with_changes(order=lambda v: np.tile(v.mean(axis=1), 3)), "the vectors are laid side by side, not averaged: an average knows nothing of the order"),
-    (with_changes(order=lambda v: np.tile(v.sum(axis=1), 3)), "the vectors are laid side by side, not added up: a sum knows nothing of the order"),
-    (with_changes(order=lambda v: np.tile(v[:, -1], 3)), "every token of the context counts, not only the last"),
-    (with_changes(order=lambda v: np.sort(v, axis=1).reshape(len(v), -1)), "keep the order of the context"),
+    (
+        with_changes(order=lambda v: v[:, ::-1].reshape(len(v), -1)),
+        (
+            "the vectors are concatenated in the order of the context, oldest first; yours are turned"
+            " round"
+        ),
+    ),
+    (
+        with_changes(order=lambda v: v.transpose(0, 2, 1).reshape(len(v), -1)),
+        (
+            "all numbers of the first token come first, then all of the second: time and channel are"
+            " mixed up"
+        ),
+    ),
+    (
+        with_changes(order=lambda v: v.transpose(1, 0, 2).reshape(len(v), -1)),
+        "the examples are mixed up: row i holds the vectors of example i, and of no other",
+    ),
+    (
+        with_changes(order=lambda v: np.tile(v.mean(axis=1), 3)),
+        "the vectors are laid side by side, not averaged: an average knows nothing of the order",
+    ),
+    (
+        with_changes(order=lambda v: np.tile(v.sum(axis=1), 3)),
+        "the vectors are laid side by side, not added up: a sum knows nothing of the order",
+    ),
+    (
+        with_changes(order=lambda v: np.tile(v[:, -1], 3)),
+        "every token of the context counts, not only the last",
+    ),
+    (
+        with_changes(order=lambda v: np.sort(v, axis=1).reshape(len(v), -1)),
+        "keep the order of the context",
+    ),
     (with_changes(bend=lambda a: a), "tanh is missing: two linear layers in a row are only one"),
-    (with_changes(bend=lambda a: np.maximum(a, 0)), "the hidden units of this model bend with tanh, not with relu"),
-    (with_changes(bend=lambda a: 1 / (1 + np.exp(-a))), "the hidden units of this model bend with tanh, not with the logistic function"),
-    (with_changes(end=lambda z: 1 / (1 + np.exp(-z))), "give the logits as they are, with nothing after the last layer"),
+    (
+        with_changes(bend=lambda a: np.maximum(a, 0)),
+        "the hidden units of this model bend with tanh, not with relu",
+    ),
+    (
+        with_changes(bend=lambda a: 1 / (1 + np.exp(-a))),
+        "the hidden units of this model bend with tanh, not with the logistic function",
+    ),
+    (
+        with_changes(end=lambda z: 1 / (1 + np.exp(-z))),
+        "give the logits as they are, with nothing after the last layer",
+    ),
     (with_changes(end=np.tanh), "no tanh on the logits: they may be any number"),
-    (with_changes(end=softmax), "give the logits, not the probabilities: softmax comes later, in the loss"),
-    (with_changes(end=lambda z: np.log(softmax(z))), "give the logits, not the log probabilities: softmax comes later, in the loss"),
-    (with_changes(h_weight=network[1].T), "hidden_weight is stored as (out, in): transpose it in the product"),
+    (
+        with_changes(end=softmax),
+        "give the logits, not the probabilities: softmax comes later, in the loss",
+    ),
+    (
+        with_changes(end=lambda z: np.log(softmax(z))),
+        "give the logits, not the log probabilities: softmax comes later, in the loss",
+    ),
+    (
+        with_changes(h_weight=network[1].T),
+        "hidden_weight is stored as (out, in): transpose it in the product",
+    ),
     (with_changes(h_bias=0.0), "the hidden bias is missing"),
     (with_changes(o_bias=0.0), "the output bias is missing"),
-    (with_changes(bend=lambda a: np.tanh(a - network[2]) + network[2]), "the hidden bias is added before the tanh"),
+    (
+        with_changes(bend=lambda a: np.tanh(a - network[2]) + network[2]),
+        "the hidden bias is added before the tanh",
+    ),
 ]:
     checks.true(not np.allclose(logits, wrong, rtol=1e-3, atol=1e-4), cause)
 checks.close(
     logits, right, hint="look up, lay side by side in order, linear, tanh, linear", rtol=1e-4, atol=1e-4
 )
 single = checks.run(
-    lambda: neural_lm_forward(np.array([[1, 0]]), np.array([[1.0], [2.0]]), np.array([[1.0, -2.0]]), np.zeros(1), np.array([[1.0], [10.0]]), np.array([5.0, 7.0])),
-    hint="one example is still a batch, of one; the context has 2 tokens here, with vectors of 1 number",
+    lambda: neural_lm_forward(
+        np.array([[1, 0]]),
+        np.array([[1.0], [2.0]]),
+        np.array([[1.0, -2.0]]),
+        np.zeros(1),
+        np.array([[1.0], [10.0]]),
+        np.array([5.0, 7.0]),
+    ),
+    hint=(
+        "one example is still a batch, of one; the context has 2 tokens here, with vectors of 1 number"
+    ),
 )
 checks.close(
     checks.array(single, (1, 2), "one example is still a batch, of one"),
     [[5, 7]],
-    hint="the case from the text above: tanh(2 - 2) = 0, so the output bias is left; keep nothing from the call before",
+    hint=(
+        "the case from the text above: tanh(2 - 2) = 0, so the output bias is left; keep nothing from"
+        " the call before"
+    ),
     rtol=1e-4,
     atol=1e-4,
 )
 one_token = checks.run(
-    lambda: neural_lm_forward(np.array([[1], [0]]), np.array([[0.5, 0.0], [0.0, 1.0]]), np.eye(2), np.zeros(2), np.eye(2), np.zeros(2)),
+    lambda: neural_lm_forward(
+        np.array([[1], [0]]),
+        np.array([[0.5, 0.0], [0.0, 1.0]]),
+        np.eye(2),
+        np.zeros(2),
+        np.eye(2),
+        np.zeros(2),
+    ),
     hint="a context of one token: nothing to lay side by side",
 )
 checks.close(
-    one_token, [[0, np.tanh(1)], [np.tanh(0.5), 0]], hint="a context of one token: row i of the result belongs to example i", rtol=1e-4, atol=1e-4
+    one_token,
+    [[0, np.tanh(1)], [np.tanh(0.5), 0]],
+    hint="a context of one token: row i of the result belongs to example i",
+    rtol=1e-4,
+    atol=1e-4,
 )
 
 ### BEGIN HIDDEN TESTS
@@ -3345,7 +4012,9 @@ def network_inputs(rng):
         hidden = length * dim  # then a transposed weight has the right shape too
     dtype = [np.float64, np.float32][rng.integers(2)]
     shapes = (vocabulary, dim), (hidden, length * dim), (hidden,), (vocabulary, hidden), (vocabulary,)
-    arrays = [rng.normal(size=shape) * scale for shape, scale in zip(shapes, (1, 0.7, 0.7, 1, 1), strict=True)]
+    arrays = [
+        rng.normal(size=shape) * scale for shape, scale in zip(shapes, (1, 0.7, 0.7, 1, 1), strict=True)
+    ]
     return rng.integers(0, vocabulary, (batch, length)), *(array.astype(dtype) for array in arrays)
 
 
@@ -3379,13 +4048,20 @@ checks.hidden(
 
 # %%
 words = ["dog", "bites", "man", "the", "sleeps", "today"]
-rng = np.random.default_rng(3)  # the network is not trained: see only that the order of the words counts
+rng = np.random.default_rng(
+    3
+)  # the network is not trained: see only that the order of the words counts
 parts = [rng.normal(size=shape) * 0.5 for shape in ((6, 4), (16, 12), 16, (6, 16), 6)]
 for order in (["dog", "bites", "man"], ["man", "bites", "dog"]):
     ids = np.array([[words.index(word) for word in order]])
     logits = neural_lm_forward(ids, *parts)[0]
     probs = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    print(" ".join(order), "...", *(f"{word} {prob:.2f}" for word, prob in zip(words, probs, strict=True)), sep="  ")
+    print(
+        " ".join(order),
+        "...",
+        *(f"{word} {prob:.2f}" for word, prob in zip(words, probs, strict=True)),
+        sep="  ",
+    )
 
 # %% mistake="neural_lm_forward" name="no_tanh" says="tanh is missing"
 def neural_lm_forward(context_ids, embedding, hidden_weight, hidden_bias, output_weight, output_bias):
@@ -3528,7 +4204,11 @@ import matplotlib.pyplot as plt
 
 from bow2gpt import corpus, figures
 
-text = "".join(letter for letter in corpus.addresses("train")[0].text.lower()[:9000] if letter.isalpha() or letter == " ")
+text = "".join(
+    letter
+    for letter in corpus.addresses("train")[0].text.lower()[:9000]
+    if letter.isalpha() or letter == " "
+)
 alphabet = sorted(set(text))
 ids = np.array([alphabet.index(letter) for letter in text])
 windows = np.lib.stride_tricks.sliding_window_view(ids, 5)
@@ -3552,7 +4232,9 @@ def backward(network, contexts, nexts):
 
 
 few = contexts[:20], nexts[:20]
-for place, name in enumerate(("embedding", "hidden weight", "hidden bias", "output weight", "output bias")):
+for place, name in enumerate(
+    ("embedding", "hidden weight", "hidden bias", "output weight", "output bias")
+):
     error = gradient_check(
         lambda array, p=place: backward([*network[:p], array, *network[p + 1 :]], *few)[0],
         lambda array, p=place: backward([*network[:p], array, *network[p + 1 :]], *few)[1][p],
@@ -3574,15 +4256,23 @@ shares = np.bincount(ids) / len(ids)
 fig, axis = plt.subplots()
 axis.plot(np.convolve(losses, np.ones(50) / 50, mode="valid"), marker="", label="your network")
 axis.axhline(np.log(size), linestyle=":", color=figures.COLOURS[5], label="every letter equally likely")
-axis.axhline(-(shares * np.log(shares)).sum(), linestyle="--", color=figures.COLOURS[1], label="letter frequencies")
+axis.axhline(
+    -(shares * np.log(shares)).sum(),
+    linestyle="--",
+    color=figures.COLOURS[1],
+    label="letter frequencies",
+)
 axis.set(
-    title="What do your nine answers learn together?", xlabel="steps of AdamW", ylabel="loss, nats per letter"
+    title="What do your nine answers learn together?",
+    xlabel="steps of AdamW",
+    ylabel="loss, nats per letter",
 )
 axis.legend()
 figures.show(
     fig,
     alt=(
-        "The loss of the network, averaged over 50 steps, begins not far below the level of equally likely"
-        " letters, is below that of the letter frequencies within a hundred steps, and goes on falling."
+        "The loss of the network, averaged over 50 steps, begins not far below the level of equally"
+        " likely letters, is below that of the letter frequencies within a hundred steps, and goes on"
+        " falling."
     ),
 )
