@@ -526,7 +526,7 @@ def check_gradients(lines, numbers, expected, hint):
     for name, right in expected.items():
         data, grad = came[name]
         checks.true(
-            abs(grad - right) <= 1e-6 * max(1, abs(right)),
+            abs(grad - right) <= 1e-6 * abs(right) + 1e-9,
             f"with {lines!r}, at"
             f" {', '.join(f'{name} = {number:g}' for name, number in zip('abcdefgh', numbers, strict=False))}:"
             f" {name}.grad is {grad:.6g}, expected {right:.6g}. Likely cause: {hint}",
