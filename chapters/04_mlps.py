@@ -1589,8 +1589,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Counting read the text once, in a few seconds. The network read it about as often, in a minute or so, and is still far behind. Look at the slope at the
-# right: it has not finished learning, it has run out of your patience. And patience is what it takes, since each token costs it a visit to all 2,048
+# Counting read the text once, in a few seconds. The network read it about as often, in a minute or so, and is still far behind. (The
+# star lies below the last dots because this part of the validation text is from the early addresses, which every model finds easier.) Look at the
+# slope at the right: it has not finished learning, it has run out of your patience. And patience is what it takes, since each token costs it a visit to all 2,048
 # rows of the output layer. How long it would need is estimated a little further down.
 #
 # ### What it has learned
@@ -1611,6 +1612,10 @@ for word in [" treaty", " Congress", " three", " should", " great", " Mexico"]:
     print(f"{word:10}", ", ".join(names[other].strip() for other in nearest))
 
 # %% [markdown]
+# Numbers lie beside numbers, *must* and *shall* beside *should*, and *convention* beside *treaty*: the very pair that counting could not bring together.
+# (Your neighbours may differ a little, since 16-bit products are rounded differently on different machines.) The speech has grammar over stretches of
+# five or six words, about what the window holds.
+#
 # ### What it knows of order, and what it does not
 #
 # The source says that MLPs struggle with sequences because the order matters. This MLP does know something of order: each token sits in a place of its
