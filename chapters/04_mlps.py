@@ -1657,17 +1657,19 @@ ax.set_xlim(min(window_bits.values()) - 0.08, max(window_bits.values()) + 0.08)
 ax.set_ylabel("what the network sees")
 figures.show(
     fig,
-    alt="Bits per byte of six networks after equally short training: the longer the window in order, the better; with all six tokens shuffled the "
-    "network is worse than with a single token in view, and with all but the last shuffled it lies between one and two tokens in order.",
+    alt="Bits per byte of six networks after equally short training: one, two, four and six tokens in order lie close together, two lowest; six with all but "
+    "the last shuffled are a little worse than one; six all shuffled are far worse than all others.",
 )
 
 # %% [markdown]
-# Read the orderly ones first: the second token back is worth a lot, the fifth and sixth next to nothing. Then the shuffled ones: a window of six whose
-# order is gone is worth less than the single last token, and with the last token fixed, the bag of the five before it is worth a little more than
-# nothing. Order is most of what the window has to say.
+# Read the orderly ones first. A second token helps; at this length of training four and six are no better, because a wider window has more to learn
+# from the same number of steps. (The long run above shows what six are worth in the end.) Then the shuffled ones. Six tokens without their order are far
+# worse than a single one in its place: the network no longer knows which of them came last. And with the last one fixed, a bag of the five before it
+# does not even make up for its own noise. Order is most of what the window has to say.
 #
-# The same figures answer another question. The orderly network of six was trained here for 300 steps, and above for many more. How much does each
-# doubling of the training take off, and how long would it take to catch up with the counts if it went on like that?
+# The same figures answer another question. The orderly network of six was trained here for 300 steps, and above for many more. Each doubling of the
+# training takes off less than the one before. So if we pretend that all further ones take off as much as those between the two runs, we get a lower
+# limit for the time it takes to catch up with the counts.
 
 # %%
 doublings = np.log2(NUM_STEPS / 300)
@@ -1676,11 +1678,11 @@ mlp_short /= len(tokenizer.decode_bytes(short))
 per_doubling = (window_bits[6, None] - mlp_short) / doublings
 missing = (mlp_bits - counts_bits) / per_doubling
 print(f"300 steps: {window_bits[6, None]:.3f}, {NUM_STEPS} steps: {mlp_short:.3f}; each doubling takes off {per_doubling:.3f}")
-print(f"{missing:.1f} more doublings: {2**missing * NUM_STEPS * 1024 / len(train_ids):.0f} passes")
+print(f"{missing:.1f} more doublings at the least: {2**missing * NUM_STEPS * 1024 / len(train_ids):.1f} passes")
 
 # %% [markdown]
-# That is a hopeful estimate, since each doubling takes off a little less than the one before, and a network that reads the same text dozens of times
-# begins to learn it by heart. `python benchmarks/mlps.py long 24000` tries nine passes, some ten minutes on two free cores. So at this size, in the time
+# At least so many, and in truth a good deal more; and a network that reads the same text many times begins to learn it by heart.
+# `python benchmarks/mlps.py long 24000` tries nine passes, some ten minutes on two free cores. So at this size, in the time
 # it takes to read this section, the honest answer is no: the network of 2003 does not beat counting. Its authors called training such a model in
 # reasonable time a challenge in itself. Morin and Bengio (2005) arranged the words of the output in a tree, so that a token costs a walk from the root
 # to a leaf and not a visit to every row, some two hundred times less; the attempts since then to avoid the output layer fill a shelf.
@@ -1711,7 +1713,7 @@ sizes.invert_xaxis()
 sizes.set(title="Which places does it look at?", xlabel="tokens back", ylabel="size of the place's weights")
 figures.show(
     fig,
-    alt="Left: bits per byte fall steeply as the last one, two and three tokens keep their places, and little after that. Right: the "
+    alt="Left: bits per byte fall very steeply when the last token keeps its place, a little more with the second, and hardly after that. Right: the "
     "weights are largest for the last token and shrink with distance.",
 )
 
@@ -1721,7 +1723,7 @@ cosines = [flat[i] @ flat[i + 1] / np.linalg.norm(flat[i]) / np.linalg.norm(flat
 print("cosine between the weights of neighbouring places:", np.round(cosines, 2))
 
 # %% [markdown]
-# So the network depends on order heavily, and mostly on that of the last two or three tokens. The last line shows what it does *not* know. The
+# So the network depends on order heavily: most of all on which token came last, then on the one or two before it. The last line shows what it does *not* know. The
 # weights of one place have next to nothing in common with those of the next: what it learned about *treaty* one token back, it does not know of *treaty*
 # two tokens back, and must learn again. Insert one comma, and every word before it stands in a place where it was never seen. To an MLP a window is a form with
 # numbered fields, not a sequence. Nor can the form grow: a token outside it does not exist.
@@ -1818,12 +1820,12 @@ ax.set(title="Do the network and the counts know the same?", xlabel="share of th
 ax.set_ylabel("bits per byte, validation")
 figures.show(
     fig,
-    alt="Bits per byte against the share of the network: a valley, whose lowest point between a third and a half lies clearly below both ends.",
+    alt="Bits per byte against the share of the network: a valley, whose lowest point, nearer to the counts, lies below both ends.",
 )
 
 
 # %% [markdown]
-# A clear valley. Where does the gain come from? Split the tokens by whether the three before them stood in this order anywhere in the training text.
+# A valley: the mixture is better than either. Where does the gain come from? Split the tokens by whether the three before them stood in this order anywhere in the training text.
 
 # %%
 def three_before(token_ids: np.ndarray) -> np.ndarray:
@@ -1842,8 +1844,8 @@ mixture = MixtureModel.fit([mlp, counts], sample)
 print("weights by expectation and maximisation:", mixture.weights.round(3))
 
 # %% [markdown]
-# The worse model improves the better one by more than any smoothing method of chapter 02 could. They fail in different places: the counts are hard to
-# beat where the last tokens were seen before, and the network where they were not.
+# The worse model improves the better one. They fail in different places: the counts are hardest to beat where the last tokens were seen before, and lose
+# much of their lead where they were not.
 #
 # ## Against the library
 #
@@ -1946,7 +1948,7 @@ figures.show(ladder.figure(), alt=ladder.describe())
 # In bits the network alone stands among the byte models. Look at its probes, though: with three quarters of a million numbers it judges syntax about as
 # well as the word models do with millions, and better than the byte model just below it, which needs fewer bits. This is what one would hope for of a
 # model that shares what it learns among words. Its phonetics is weak: whether *a* or *an* is right shows in the first letters of what follows, and it sees
-# pieces of words. On meaning and context it is still a coin.
+# pieces of words. On meaning and context it is still a coin. Mixed with the counts it gives the best rung so far, by a hundredth of a bit: sharing and remembering add up.
 #
 # ## What it cannot do
 #
