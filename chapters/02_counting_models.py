@@ -1121,7 +1121,7 @@ def sample_with_temperature(log_probs: np.ndarray, temperature: float, rng: np.r
 # %% [markdown]
 # And here is the whole model. It is the longest cell of the chapter; everything in it you have met: fit, smooth from the shortest order up, look up,
 # draw. Start reading at `from_tables`, whose loop is the formula above in two lines: `kept` is $\alpha$, `backoff` is $\gamma$, `lower` is
-# $P_{n-1}$. Leave `_next_log_probs`, the distribution over all tokens after one history, for last.
+# $P_{n-1}$. Leave `next_after`, the distribution over all tokens after one history, for last.
 
 # %% tags=["export"]
 class NGramModel:
@@ -1193,7 +1193,7 @@ class NGramModel:
 
     def next_token_log_probs(self, context: str = "") -> np.ndarray:
         """Natural log of each token's probability to come next: shape (vocabulary,)."""
-        return self._next_log_probs(self._history(context))
+        return self.next_after(self._history(context))
 
     def generate(self, num_tokens: int, context: str = "", *, temperature: float = 1.0, seed: int = 0) -> str:
         """Draw tokens one after the other; the same seed gives the same text."""
@@ -1202,14 +1202,15 @@ class NGramModel:
         start = len(ids)
         for _ in range(num_tokens):
             recent = np.array(ids[max(0, len(ids) - self.order + 1) :], dtype=np.int64)
-            ids.append(sample_with_temperature(self._next_log_probs(recent), temperature, rng))
+            ids.append(sample_with_temperature(self.next_after(recent), temperature, rng))
         return self.tokenizer.decode(ids[start:])
 
     def _history(self, context: str) -> np.ndarray:
         ids = self.tokenizer.encode(context)
         return ids[max(0, len(ids) - self.order + 1) :]
 
-    def _next_log_probs(self, history: np.ndarray) -> np.ndarray:
+    def next_after(self, history: np.ndarray) -> np.ndarray:
+        """The same, after the ids of some tokens."""
         vocabulary_size = self.tokenizer.vocabulary_size
         answer = self.probabilities[0].copy()
         for length in range(1, min(self.order, len(history) + 1)):

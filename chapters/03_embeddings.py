@@ -1593,6 +1593,7 @@ def train_log_bilinear(
 # %% tags=["export"]
 from bow2gpt.chapters.counting_models import NGramModel, sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer
+from bow2gpt.ruler import LanguageModel
 
 
 class LogBilinearModel:
@@ -1659,18 +1660,19 @@ class LogBilinearModel:
 
     def next_token_log_probs(self, context: str = "") -> np.ndarray:
         """Natural log of each token's probability to come next: shape (vocabulary,)."""
-        return self._next_log_probs(self._history(context))
+        return self.next_after(self._history(context))
 
     def generate(self, num_tokens: int, context: str = "", *, temperature: float = 1.0, seed: int = 0) -> str:
         """Draw tokens one after the other; the same seed gives the same text."""
         rng, ids = np.random.default_rng(seed), list(self._history(context))
         start = len(ids)
         for _ in range(num_tokens):
-            log_probs = self._next_log_probs(np.array(ids, dtype=np.int64))
+            log_probs = self.next_after(np.array(ids, dtype=np.int64))
             ids.append(sample_with_temperature(log_probs, temperature, rng))
         return self.tokenizer.decode(ids[start:])
 
-    def _next_log_probs(self, history: np.ndarray) -> np.ndarray:
+    def next_after(self, history: np.ndarray) -> np.ndarray:
+        """The same, after the ids of some tokens."""
         return self._log_probs(np.append(history[-len(self.mixing) :], 0), 1)[0]
 
     def _history(self, context: str) -> np.ndarray:
@@ -1713,44 +1715,56 @@ figures.show(fig, alt="Training loss by batch: a steep fall in the first hundred
 
 # %% [markdown]
 # Now the ruler, with the counting model over the *same* tokens beside it. And a third contestant. Two models that know different things can be *mixed*: $P = \lambda P_1 + (1 - \lambda) P_2$
-# is again a distribution. The weight $\lambda$ is chosen on the validation text.
+# is again a distribution. The weights are chosen on the validation text by *expectation and maximisation* (Dempster, Laird and Rubin, 1977): ask of each token which of the
+# models probably gave it, take the shares of the answers as new weights, and repeat until nothing moves.
 
 # %% tags=["export"]
 class MixtureModel:
-    """Two language models over the same tokens, mixed by a fixed weight (Jelinek and Mercer, 1980)."""
+    """A weighted mean of the probabilities of several models that share a tokenizer (Jelinek and Mercer, 1980).
 
-    def __init__(
-        self, first: LogBilinearModel | NGramModel, second: LogBilinearModel | NGramModel, weight: float
-    ) -> None:
-        """Give `weight`, from 0 to 1, to the first model and the rest to the second."""
-        if not 0 <= weight <= 1:
-            raise ValueError(f"got weight {weight}; it is a share, from 0 to 1")
-        if first.tokenizer.names() != second.tokenizer.names():
-            raise ValueError("the two models cut a text into different tokens; train both with one tokenizer")
-        self.first, self.second, self.weight, self.tokenizer = first, second, weight, first.tokenizer
+    Attributes:
+        models: models over the same tokens.
+        weights: their shares, which sum to 1.
+    """
+
+    def __init__(self, models: Sequence[LanguageModel], weights: Sequence[float]) -> None:
+        self.models, self.weights = list(models), np.asarray(weights, dtype=np.float64)
+        if not self.models or self.weights.shape != (len(self.models),):
+            raise ValueError(
+                f"got {len(self.models)} models and weights {weights}; expected a weight for each of some models"
+            )
+        if not (np.all(self.weights > 0) and abs(self.weights.sum() - 1) < 1e-9):
+            raise ValueError(f"got weights {weights}; they must be above 0 and sum to 1")
+        self.tokenizer = self.models[0].tokenizer
+        if any(model.tokenizer.names() != self.tokenizer.names() for model in self.models):
+            raise ValueError("the models cut a text into different tokens; train all of them with one tokenizer")
 
     @classmethod
-    def fit(
-        cls, first: LogBilinearModel | NGramModel, second: LogBilinearModel | NGramModel, text: str
-    ) -> "MixtureModel":
-        """Choose the weight, in steps of 0.02, that makes a held-out text most probable."""
-        scores = [model.token_log_probs(text) for model in (first, second)]
-        weights = np.linspace(0, 1, 51)
-        totals = [np.sum(_mix(*scores, weight)) for weight in weights]
-        return cls(first, second, float(weights[int(np.argmax(totals))]))
+    def fit(cls, models: Sequence[LanguageModel], held_out: str, num_rounds: int = 50) -> "MixtureModel":
+        """Choose the weights that suit a held-out text, by expectation and maximisation (Dempster et al., 1977).
+
+        Each round asks of every token which model probably gave it, and makes the shares of the answers the weights.
+        """
+        log_probs = np.array([model.token_log_probs(held_out) for model in models])  # (models, tokens)
+        weights = np.full(len(log_probs), 1 / len(log_probs))
+        for _ in range(num_rounds):
+            joint = np.log(weights)[:, None] + log_probs
+            weights = np.exp(joint - np.logaddexp.reduce(joint, axis=0)).mean(axis=1).clip(1e-6)
+            weights /= weights.sum()
+        return cls(models, weights)
 
     @property
     def num_parameters(self) -> int:
-        """Numbers learned by both, and the weight."""
-        return self.first.num_parameters + self.second.num_parameters + 1
+        """How many numbers the models have learned, and the weights."""
+        return sum(model.num_parameters for model in self.models) + len(self.weights)
 
     def token_log_probs(self, text: str, context: str = "") -> np.ndarray:
         """Natural log of each token's probability given those before it: shape (tokens of the text,)."""
-        return _mix(*(model.token_log_probs(text, context) for model in (self.first, self.second)), self.weight)
+        return self._mixed([model.token_log_probs(text, context) for model in self.models])
 
     def next_token_log_probs(self, context: str = "") -> np.ndarray:
         """Natural log of each token's probability to come next: shape (vocabulary,)."""
-        return _mix(*(model.next_token_log_probs(context) for model in (self.first, self.second)), self.weight)
+        return self._mixed([model.next_token_log_probs(context) for model in self.models])
 
     def generate(self, num_tokens: int, context: str = "", *, temperature: float = 1.0, seed: int = 0) -> str:
         """Draw tokens one after the other; the same seed gives the same text."""
@@ -1758,24 +1772,22 @@ class MixtureModel:
         start = len(ids)
         for _ in range(num_tokens):
             history = np.array(ids, dtype=np.int64)
-            parts = (model._next_log_probs(history) for model in (self.first, self.second))
-            ids.append(sample_with_temperature(_mix(*parts, self.weight), temperature, rng))
+            log_probs = self._mixed([model.next_after(history) for model in self.models])
+            ids.append(sample_with_temperature(log_probs, temperature, rng))
         return self.tokenizer.decode(ids[start:])
 
-
-def _mix(first: np.ndarray, second: np.ndarray, weight: float) -> np.ndarray:
-    """Log of the weighted mean of probabilities, from their logs."""
-    with np.errstate(divide="ignore"):
-        return np.logaddexp(np.log(weight) + first, np.log1p(-weight) + second)
+    def _mixed(self, log_probs: list[np.ndarray]) -> np.ndarray:
+        weighted = [np.log(weight) + each for weight, each in zip(self.weights, log_probs, strict=True)]
+        return np.logaddexp.reduce(weighted, axis=0)
 
 
 # %%
 counting = NGramModel.fit(train_text, 5, tokenizer=tokenizer)
-mixture = MixtureModel.fit(model, counting, corpus.text("validation")[:200_000])
+mixture = MixtureModel.fit([model, counting], corpus.text("validation")[:200_000])
 bits = {name: ruler.bits_per_byte(m, test_text) for name, m in [("log-bilinear", model), ("Kneser-Ney, n = 5", counting), ("mixture", mixture)]}
 for name, value in bits.items():
     print(f"{name:18} {value:.3f} bits per byte")
-print(f"weight of the log-bilinear model in the mixture: {mixture.weight:.2f}")
+print(f"weight of the log-bilinear model in the mixture: {mixture.weights[0]:.2f}")
 
 # %% [markdown]
 # The vectors lose to the counts by a wide margin, and the mixture beats both by a hair: it gives the vectors a seventh of the say. That is worth a minute's thought. A table of counts

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics.pairwise import cosine_similarity
 
-from bow2gpt import corpus
+from bow2gpt import corpus, ruler
 from bow2gpt.chapters import embeddings as em
 from bow2gpt.chapters.counting_models import NGramModel
 from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer, words
@@ -557,28 +557,36 @@ def test_log_bilinear_learns():
         em.LogBilinearModel.fit("a", tokenizer)
 
 
-def test_a_mixture_is_the_weighted_mean_of_probabilities_and_no_worse_than_its_parts():
-    text = corpus.text("validation")
-    first, second = NGramModel.fit(text[:40_000], 2), NGramModel.fit(text[:40_000], 4)
-    mixture = em.MixtureModel.fit(first, second, text[40_000:60_000])
-    held_out = text[60_000:61_000]
-    expected = mixture.weight * np.exp(first.token_log_probs(held_out))
-    expected += (1 - mixture.weight) * np.exp(second.token_log_probs(held_out))
-    np.testing.assert_allclose(np.exp(mixture.token_log_probs(held_out)), expected, rtol=1e-9)
-    scores = [model.token_log_probs(text[40_000:60_000]).sum() for model in (first, second, mixture)]
-    assert scores[2] >= max(scores[:2])
-    for weight, same in ((1.0, first), (0.0, second)):
-        alone = em.MixtureModel(first, second, weight)
-        np.testing.assert_allclose(alone.token_log_probs(held_out), same.token_log_probs(held_out), rtol=1e-12)
+def test_mixture_is_the_weighted_mean_of_probabilities():
+    tokenizer = ByteTokenizer()
+    models = [NGramModel.fit("the union of the states", order, tokenizer=tokenizer) for order in (1, 3)]
+    mixture = em.MixtureModel(models, [0.25, 0.75])
+    parts = [np.exp(model.token_log_probs("union", "the ")) for model in models]
+    np.testing.assert_allclose(np.exp(mixture.token_log_probs("union", "the ")), 0.25 * parts[0] + 0.75 * parts[1])
+    assert mixture.num_parameters == models[0].num_parameters + models[1].num_parameters + 2
 
 
-def test_a_mixture_refuses_weights_and_tokens_that_do_not_fit():
-    bytes_model = NGramModel.fit("abc", 1)
-    with pytest.raises(ValueError, match="got weight 1.5"):
-        em.MixtureModel(bytes_model, bytes_model, 1.5)
-    other = NGramModel.fit("abc", 1, tokenizer=Tokenizer.train("the the the", 258))
+def test_mixture_finds_the_best_weights():
+    tokenizer = ByteTokenizer()
+    models = [NGramModel.fit("the union of the states " * 9, order, tokenizer=tokenizer) for order in (1, 2, 4)]
+    held_out = "the state of the union is strong"
+    mixture = em.MixtureModel.fit(models, held_out, num_rounds=300)
+    best = ruler.bits_per_byte(mixture, held_out)
+    for first in np.arange(0.05, 1, 0.1):
+        for second in np.arange(0.05, 1 - first, 0.1):
+            other = em.MixtureModel(models, [first, second, 1 - first - second])
+            assert best <= ruler.bits_per_byte(other, held_out) + 1e-6
+
+
+def test_mixture_refuses_what_cannot_be_mixed():
+    tokenizer = ByteTokenizer()
+    model = NGramModel.fit("ab", 1, tokenizer=tokenizer)
+    stranger = NGramModel.fit("abc", 1, tokenizer=Tokenizer.train("the the the", 258))
     with pytest.raises(ValueError, match="different tokens"):
-        em.MixtureModel(bytes_model, other, 0.5)
+        em.MixtureModel([model, stranger], [0.5, 0.5])
+    for weights in ([0.5, 0.6], [1.0, 0.0], [1.0]):
+        with pytest.raises(ValueError, match="weights"):
+            em.MixtureModel([model, model], weights)
 
 
 # The committed table

@@ -18,6 +18,7 @@ from bow2gpt.chapters.counting_models import (
 )
 from bow2gpt.chapters.embeddings import LogBilinearModel, MixtureModel
 from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer, UnigramModel
+from bow2gpt.chapters.mlps import NeuralLanguageModel, train_language_model
 
 SMOOTHINGS = {
     "Kneser-Ney": modified_kneser_ney,
@@ -56,9 +57,20 @@ def log_bilinear():
     return LogBilinearModel.fit(training_text(), bpe_tokenizer(), dim=16)
 
 
-def mixture():
-    counting = NGramModel.fit(training_text(), 3, tokenizer=bpe_tokenizer())
-    return MixtureModel(log_bilinear(), counting, 0.3)
+def mixed_with_counts(build):
+    def both():
+        return MixtureModel([build(), NGramModel.fit(training_text(), 3, tokenizer=bpe_tokenizer())], [0.3, 0.7])
+
+    return both
+
+
+def neural(make_tokenizer):
+    def build():
+        tokenizer = make_tokenizer()
+        model = NeuralLanguageModel(tokenizer, context_length=4, embedding_dim=8, hidden_dim=16)
+        return train_language_model(model, tokenizer.encode(training_text()), num_steps=60, batch_size=128)
+
+    return build
 
 
 #: One line a model: its name, and how to build a small one.
@@ -70,7 +82,10 @@ MODELS = {
     **{f"{name}, bytes, n = {n}": over_bytes(s, n) for name, s in SMOOTHINGS.items() for n in (1, 3, 5)},
     **{f"{name}, words, n = {n}": over_words(s, n) for name, s in SMOOTHINGS.items() for n in (1, 3)},
     "log-bilinear, BPE": log_bilinear,
-    "log-bilinear and Kneser-Ney, mixed": mixture,
+    "log-bilinear and Kneser-Ney, mixed": mixed_with_counts(log_bilinear),
+    "MLP, bytes": neural(ByteTokenizer),
+    "MLP, BPE": neural(bpe_tokenizer),
+    "MLP and Kneser-Ney, mixed": mixed_with_counts(neural(bpe_tokenizer)),
     "Kneser-Ney, bytes, a text shorter than the order": lambda: NGramModel.fit("ab", 5),
 }
 

@@ -78,7 +78,24 @@ def _log_bilinear(mixed: bool = False) -> Callable[[], LanguageModel]:
         if not mixed:
             return model
         counting = embeddings.NGramModel.fit(text, 5, tokenizer=tokenizer)
-        return embeddings.MixtureModel.fit(model, counting, corpus.text("validation")[:200_000])
+        return embeddings.MixtureModel.fit([model, counting], corpus.text("validation")[:200_000])
+
+    return build
+
+
+def _mlp(mixed: bool = False) -> Callable[[], LanguageModel]:
+    """The neural language model of chapter 04, alone or mixed with Kneser-Ney over the same tokens."""
+
+    def build() -> LanguageModel:
+        from bow2gpt.chapters import embeddings, mlps
+
+        text, tokenizer = corpus.text("train"), _bpe(2048)
+        model = mlps.NeuralLanguageModel(tokenizer)
+        mlps.train_language_model(model, tokenizer.encode(text), num_steps=2640)
+        if not mixed:
+            return model
+        counts = embeddings.NGramModel.fit(text, 5, tokenizer=tokenizer)
+        return embeddings.MixtureModel.fit([model, counts], corpus.text("validation")[:200_000])
 
     return build
 
@@ -108,6 +125,8 @@ RUNGS: dict[str, Rung] = {
     "bpe-5": Rung(2, "Kneser-Ney, BPE, n = 5", _ngram(5, over="bpe")),
     "log-bilinear": Rung(3, "Log-bilinear, BPE, n = 6", _log_bilinear()),
     "log-bilinear-mixed": Rung(3, "Log-bilinear and Kneser-Ney, mixed", _log_bilinear(mixed=True)),
+    "mlp": Rung(4, "MLP, 6 BPE tokens", _mlp()),
+    "mlp-and-counts": Rung(4, "MLP and Kneser-Ney, mixed", _mlp(mixed=True)),
 }
 
 

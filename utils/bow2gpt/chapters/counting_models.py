@@ -425,7 +425,7 @@ class NGramModel:
 
     def next_token_log_probs(self, context: str = "") -> np.ndarray:
         """Natural log of each token's probability to come next: shape (vocabulary,)."""
-        return self._next_log_probs(self._history(context))
+        return self.next_after(self._history(context))
 
     def generate(self, num_tokens: int, context: str = "", *, temperature: float = 1.0, seed: int = 0) -> str:
         """Draw tokens one after the other; the same seed gives the same text."""
@@ -434,14 +434,15 @@ class NGramModel:
         start = len(ids)
         for _ in range(num_tokens):
             recent = np.array(ids[max(0, len(ids) - self.order + 1) :], dtype=np.int64)
-            ids.append(sample_with_temperature(self._next_log_probs(recent), temperature, rng))
+            ids.append(sample_with_temperature(self.next_after(recent), temperature, rng))
         return self.tokenizer.decode(ids[start:])
 
     def _history(self, context: str) -> np.ndarray:
         ids = self.tokenizer.encode(context)
         return ids[max(0, len(ids) - self.order + 1) :]
 
-    def _next_log_probs(self, history: np.ndarray) -> np.ndarray:
+    def next_after(self, history: np.ndarray) -> np.ndarray:
+        """The same, after the ids of some tokens."""
         vocabulary_size = self.tokenizer.vocabulary_size
         answer = self.probabilities[0].copy()
         for length in range(1, min(self.order, len(history) + 1)):
