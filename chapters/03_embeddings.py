@@ -1591,7 +1591,7 @@ def train_log_bilinear(
 # of a text there is less context; the missing tokens read as zero. Probabilities are computed in double precision.
 
 # %% tags=["export"]
-from bow2gpt.chapters.counting_models import NGramModel, sample_with_temperature
+from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer
 from bow2gpt.ruler import LanguageModel
 

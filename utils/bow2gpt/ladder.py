@@ -71,13 +71,13 @@ def _ngram(order: int, smoothing: str = "modified_kneser_ney", over: str = "byte
 
 def _log_bilinear(mixed: bool = False) -> Callable[[], LanguageModel]:
     def build() -> LanguageModel:
-        from bow2gpt.chapters import embeddings
+        from bow2gpt.chapters import counting_models, embeddings
 
         text, tokenizer = corpus.text("train"), _bpe(2048)
         model = embeddings.LogBilinearModel.fit(text, tokenizer)
         if not mixed:
             return model
-        counting = embeddings.NGramModel.fit(text, 5, tokenizer=tokenizer)
+        counting = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
         return embeddings.MixtureModel.fit([model, counting], corpus.text("validation")[:200_000])
 
     return build
@@ -87,14 +87,14 @@ def _mlp(mixed: bool = False) -> Callable[[], LanguageModel]:
     """The neural language model of chapter 04, alone or mixed with Kneser-Ney over the same tokens."""
 
     def build() -> LanguageModel:
-        from bow2gpt.chapters import embeddings, mlps
+        from bow2gpt.chapters import counting_models, embeddings, mlps
 
         text, tokenizer = corpus.text("train"), _bpe(2048)
         model = mlps.NeuralLanguageModel(tokenizer)
         mlps.train_language_model(model, tokenizer.encode(text), num_steps=2640)
         if not mixed:
             return model
-        counts = embeddings.NGramModel.fit(text, 5, tokenizer=tokenizer)
+        counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
         return embeddings.MixtureModel.fit([model, counts], corpus.text("validation")[:200_000])
 
     return build

@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 import torch
 
-from bow2gpt.chapters.counting_models import NGramModel, sample_with_temperature
+from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer
 from bow2gpt.ruler import LanguageModel
 
