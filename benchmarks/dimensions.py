@@ -1,7 +1,7 @@
 """How many dimensions do word vectors need? `python benchmarks/dimensions.py` writes the table of chapter 03.
 
 Trains skip-gram and PPMI with SVD at sizes from 8 to 1,536 on the training split, and judges each by the odd-one-out
-items and by the neighbours that it shares with GloVe 6B. Needs the extra `vectors`; all sizes take some ten minutes on two cores, each of them alone a part of that.
+items and by the neighbours that it shares with GloVe 6B. Needs the extra `vectors`; all take ten minutes on two cores.
 
 But: rows that the table holds already are kept; delete the file to measure all of them anew.
 """
