@@ -19,9 +19,9 @@ from pathlib import Path
 
 import nbformat
 
-from bow2gpt.course.grade import cores
 from bow2gpt.course.gradebook import Course
 from bow2gpt.course.release import answered, read_exercise
+from bow2gpt.course.team import cores
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSIGNMENT, NAME = "01_tensors", "tensors"

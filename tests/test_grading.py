@@ -23,14 +23,14 @@ from conftest import ROOT, make_clone
 from typer.testing import CliRunner
 
 from bow2gpt import cli
-from bow2gpt.course import batch
 from bow2gpt.course.batch import grade_course
-from bow2gpt.course.grade import Job, Options, Team, local, run_jobs
+from bow2gpt.course.grade import Job, Options, run_jobs
 from bow2gpt.course.gradebook import Course
 from bow2gpt.course.judge import Remote
 from bow2gpt.course.paths import CourseError, UsageError
 from bow2gpt.course.release import answered, read_exercise
 from bow2gpt.course.sandbox import BUBBLEWRAP, CONTAINER, Limits, Worker
+from bow2gpt.course.team import Team, cluster, local
 
 SMALL = "02_small_things"
 SLOW = "import time\ntime.sleep({seconds})\n\ndef double(value):\n    return value * {times}"
@@ -214,7 +214,7 @@ def test_the_seed_decides_the_inputs_and_variants_differ(school: Class) -> None:
     ],
 )
 def test_a_wrong_option_says_what_is_right_and_changes_nothing(school: Class, options, says, monkeypatch) -> None:
-    monkeypatch.setattr(batch, "_CONNECT", 1)
+    monkeypatch.setattr("bow2gpt.course.team._CONNECT", 1)
     monkeypatch.setattr("bow2gpt.course.sandbox.shutil.which", lambda name: "/bin/bwrap" if name == "bwrap" else None)
     school.submit("ada")
     result = CliRunner().invoke(cli.app, ["grade", "02", "--course", str(school.root), *options])
@@ -515,20 +515,17 @@ def test_a_worker_that_dies_costs_nobody_anything(school: Class) -> None:
     killed = []
 
     def outcomes():
-        found = grade_course(
-            school.course, school.assignment, school.course.submissions(school.assignment), Options(BUBBLEWRAP),
-            local(2), show="title",
-        )  # fmt: skip
-        for outcome in found:
-            if not killed:
-                workers = [
-                    process
-                    for process in psutil.Process().children(recursive=True)
-                    if "spawn_main" in " ".join(process.cmdline())
-                ]
-                killed.append(workers[0].pid)
-                os.kill(workers[0].pid, signal.SIGKILL)
-            yield outcome
+        submissions = school.course.submissions(school.assignment)
+        with local(2) as team:
+            for outcome in grade_course(
+                school.course, school.assignment, submissions, Options(BUBBLEWRAP), team, show="title"
+            ):
+                if not killed:
+                    family = psutil.Process().children(recursive=True)
+                    workers = [process for process in family if "spawn_main" in " ".join(process.cmdline())]
+                    killed.append(workers[0].pid)
+                    os.kill(workers[0].pid, signal.SIGKILL)
+                yield outcome
 
     results = {outcome.student: outcome.points for outcome in outcomes()}
     assert killed
@@ -616,5 +613,5 @@ def test_a_cluster_grades_and_does_again_what_a_lost_machine_had(school: Class) 
 
 def test_without_dask_the_option_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(CourseError, match="bow2gpt\\[cluster\\]"), batch.cluster("tcp://127.0.0.1:1"):
+    with pytest.raises(CourseError, match="bow2gpt\\[cluster\\]"), cluster("tcp://127.0.0.1:1"):
         pass

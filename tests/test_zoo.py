@@ -18,10 +18,11 @@ from zoo import ASSIGNMENT, CANARY, EXERCISE, NAME, SECRET, ZOO
 
 import bow2gpt.checks
 from bow2gpt.course.batch import Outcome, grade_course
-from bow2gpt.course.grade import Options, local
+from bow2gpt.course.grade import Options
 from bow2gpt.course.gradebook import Course
 from bow2gpt.course.release import answered, read_exercise
 from bow2gpt.course.sandbox import BUBBLEWRAP, Limits, bubblewrap_works
+from bow2gpt.course.team import local
 
 TASKS = ("double", "initials", "letters", "softmax")
 HIDDEN = ("checks.hidden", "BEGIN HIDDEN", "reference", SECRET)
@@ -50,8 +51,9 @@ class Visited:
         limits = Limits(seconds=6, memory=2**30, processes=40)
         options = Options(BUBBLEWRAP, limits=limits, private=self.course.private)
         submissions = self.course.submissions(self.assignment)
-        found = grade_course(self.course, self.assignment, submissions, options, local(2), show="title")
-        self.outcomes: dict[str, Outcome] = {outcome.student: outcome for outcome in found}
+        with local(2) as team:
+            found = grade_course(self.course, self.assignment, submissions, options, team, show="title")
+            self.outcomes: dict[str, Outcome] = {outcome.student: outcome for outcome in found}
 
     def _submit(self) -> None:
         solutions = {name: task.solution for name, task in read_exercise(self.folder, ASSIGNMENT).tasks.items()}
@@ -169,8 +171,9 @@ def test_nothing_outlives_its_run(visited: Visited) -> None:
 
 def test_a_second_run_grades_nobody_again(visited: Visited) -> None:
     submissions = visited.course.submissions(visited.assignment)
-    team = local(1)
-    again = list(grade_course(visited.course, visited.assignment, submissions, Options(BUBBLEWRAP), team, show="title"))
+    with local(1) as team:
+        found = grade_course(visited.course, visited.assignment, submissions, Options(BUBBLEWRAP), team, show="title")
+        again = list(found)
     assert len(again) == len(ZOO)
     assert not any(outcome.fresh for outcome in again)
     for outcome in again:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -134,32 +135,36 @@ def grade(
     """
     import json
 
-    from tqdm import tqdm
+    from bow2gpt.course import team
+    from bow2gpt.course.sandbox import CONTAINER, NONE, UNSAFE, Limits, Worker, default_sandbox
+    from bow2gpt.course.settings import private_folders, settings_of
 
-    from bow2gpt.course import batch
-    from bow2gpt.course import grade as grading
-    from bow2gpt.course.feedback import known_hidden
-    from bow2gpt.course.sandbox import CONTAINER, NONE, UNSAFE, Limits, Worker
-
-    book = _course(course)
-    kind = CONTAINER if container else sandbox or grading.default_sandbox()
+    folder = _course_folder(course)
+    kind = CONTAINER if container else sandbox or default_sandbox()
+    private = private_folders(folder, settings_of(folder))
     Worker(kind, container).stop()  # says now, not for each student, if there is no such sandbox
     if kind == NONE:
         typer.echo(f"{typer.style('WARNING:', fg='red', bold=True)} {UNSAFE}", err=True)
-    limits = Limits(seconds=seconds or book.seconds, memory=int(memory * 2**30))
-    chosen_seed = {} if seed is None else {"seed": seed}
-    options = grading.Options(kind, container, limits, variants=variants, private=book.private, **chosen_seed)
-    work = book.assignment(assignment)
-    submissions = book.submissions(work, student)
-    team = batch.cluster(scheduler) if scheduler else grading.local(processes or grading.cores())
-    chosen = "" if seed is None else f"{seed}:{variants}"
+    local = team.local(processes or team.cores(), (kind, container, private))
     outcomes = []
-    with tqdm(total=len(submissions), unit="submission", disable=None, leave=False) as bar:
-        for outcome in batch.grade_course(
-            book, work, submissions, options, team, known_hidden(hidden), again=again, chosen=chosen
-        ):
+    with team.cluster(scheduler) if scheduler else local as at_work:
+        from tqdm import tqdm  # from here on while those who grade get ready
+
+        from bow2gpt.course import batch
+        from bow2gpt.course.feedback import known_hidden
+        from bow2gpt.course.grade import Options
+        from bow2gpt.course.gradebook import Course
+
+        show, chosen = known_hidden(hidden), "" if seed is None else f"{seed}:{variants}"
+        book = Course(folder)
+        limits = Limits(seconds=seconds or book.seconds, memory=int(memory * 2**30))
+        chosen_seed = {} if seed is None else {"seed": seed}
+        options = Options(kind, container, limits, variants=variants, private=private, **chosen_seed)
+        work = book.assignment(assignment)
+        submissions = book.submissions(work, student)
+        found = batch.grade_course(book, work, submissions, options, at_work, show, again=again, chosen=chosen)
+        for outcome in tqdm(found, total=len(submissions), unit="submission", disable=None, leave=False):
             outcomes.append(outcome)
-            bar.update()
     outcomes.sort(key=lambda outcome: outcome.student)
     missing = [] if student else book.without_submission(submissions)
     if as_json:
@@ -174,12 +179,16 @@ def grade(
         raise typer.Exit(1)
 
 
+def _course_folder(folder: str) -> Path:
+    from bow2gpt.course.settings import find_course
+
+    return (Path(folder) if folder else find_course(Path.cwd())).resolve()
+
+
 def _course(folder: str) -> Any:
-    from pathlib import Path
+    from bow2gpt.course.gradebook import Course
 
-    from bow2gpt.course.gradebook import Course, find_course
-
-    return Course(Path(folder) if folder else find_course(Path.cwd()))
+    return Course(_course_folder(folder))
 
 
 def _summary(assignment: str, outcomes: list[Any], seed: int) -> None:
@@ -230,8 +239,6 @@ def backup(
 
     Example: bow2gpt backup
     """
-    from pathlib import Path
-
     book = _course(course)
     if restore:
         typer.echo(f"kept   {book.restore(Path(restore))} (what was there)")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
-from .grade import Assignment, Job, Options, Result, Team, failed, run_jobs
+from .grade import Assignment, Job, Options, Result, failed, run_jobs
 from .gradebook import Course, Submission
-from .paths import CourseError
-
-_CONNECT = 20  # seconds to wait for a cluster's scheduler
+from .team import Team
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def grade_course(
     assignment: Assignment,
     submissions: list[Submission],
     options: Options,
-    team: AbstractContextManager[Team],
+    team: Team,
     show: str,
     again: bool = False,
     chosen: str = "",
@@ -115,33 +112,12 @@ def grade_course(
     if not to_do:
         return
     jobs = [Job(student, assignment, submission.content, options) for student, submission in to_do.items()]
-    with team as at_work:
-        for job, graded in run_jobs(jobs, at_work):
-            submission = to_do[job.student]
-            seed = options.seed_of(job.student)
-            try:
-                course.record(submission, assignment, graded, keys[job.student], seed)
-                course.write_feedback(submission, assignment.id, show)
-            except Exception as error:  # nothing of this student is in the gradebook: the next run tries again
-                graded = {name: failed(assignment, name, error) for name in graded}
-            yield Outcome(job.student, {name: outcome.result for name, outcome in graded.items()}, fresh=True)
-
-
-@contextmanager
-def cluster(address: str) -> Iterator[Team]:
-    """A Dask cluster; what was on a worker that dies is done again on another.
-
-    Raises:
-        CourseError: if `distributed` is not installed, or no scheduler answers.
-    """
-    try:
-        from distributed import Client, KilledWorker
-    except ImportError:
-        raise CourseError("--scheduler needs Dask: pip install 'bow2gpt[cluster]'") from None
-    try:
-        client = Client(address, timeout=_CONNECT, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise CourseError(f"no Dask scheduler answers at {address}: {error}") from None
-    with client:
-        threads = sum(worker["nthreads"] for worker in client.scheduler_info()["workers"].values())
-        yield Team(lambda: client.get_executor(pure=False), 2 * max(1, threads), (KilledWorker,))
+    for job, graded in run_jobs(jobs, team):
+        submission = to_do[job.student]
+        seed = options.seed_of(job.student)
+        try:
+            course.record(submission, assignment, graded, keys[job.student], seed)
+            course.write_feedback(submission, assignment.id, show)
+        except Exception as error:  # nothing of this student is in the gradebook: the next run tries again
+            graded = {name: failed(assignment, name, error) for name in graded}
+        yield Outcome(job.student, {name: outcome.result for name, outcome in graded.items()}, fresh=True)

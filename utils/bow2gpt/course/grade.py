@@ -6,21 +6,18 @@ A failure of any kind is the result of that notebook and stops no other.
 from __future__ import annotations
 
 import atexit
-import ctypes
 import faulthandler
 import os
 import secrets
-import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ProcessPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
-from multiprocessing import get_context
 from pathlib import Path
 
 from nbformat import NotebookNode
@@ -28,10 +25,12 @@ from nbformat import NotebookNode
 from .marking import NOT_ATTEMPTED, Verdict, answer_of, mark
 from .notebooks import dump, parse_notebook
 from .paths import CourseError
-from .release import Exercise, course_settings, read_exercise, released
+from .release import Exercise, read_exercise, released
 from .repair import is_check, marks, repair
-from .sandbox import BUBBLEWRAP, NONE, Limits, Worker, bubblewrap_works
+from .sandbox import NONE, Limits, Worker
+from .settings import course_settings
 from .submissions import Submitted, find_notebook
+from .team import Team, local
 
 _JUDGE = 3 * 2**30  # bytes of memory of the process that judges
 _ONE_AT_A_TIME = threading.Lock()  # a Dask worker may have several threads, but a process has one current folder
@@ -152,11 +151,6 @@ class Graded:
     result: Result
 
 
-def default_sandbox() -> str:
-    """Bubblewrap, where it works."""
-    return BUBBLEWRAP if bubblewrap_works() else NONE
-
-
 def grade(
     notebooks: Mapping[str, Path], exercise: str, root: Path, processes: int = 1, options: Options | None = None
 ) -> dict[str, Result]:
@@ -255,7 +249,7 @@ def _grade_notebook(job: Job, name: str) -> Graded:
             raise CourseError(job.submitted)
         submission, notes = find_notebook(job.submitted, name, set(assignment.sources))
         repaired = repair(submission, release)
-        worker = _worker(options.sandbox, options.image, options.private)
+        worker = sandboxed(options.sandbox, options.image, options.private)
         seed = options.seed_of(job.student)
         marked = mark(repaired.notebook, source, worker, options.limits, assignment.data, seed)
         result = replace(_result(source, marked.verdicts), notes=(*notes, *repaired.notes))
@@ -300,49 +294,14 @@ def _result(source: NotebookNode, verdicts: Mapping[str, Verdict], message: str 
 
 
 @lru_cache(maxsize=1)
-def _worker(sandbox: str, image: str, private: tuple[str, ...]) -> Worker:
+def sandboxed(sandbox: str, image: str, private: tuple[str, ...]) -> Worker:
+    """What runs learners' code in this process; the same each time."""
     worker = Worker(sandbox, image, private)
     atexit.register(worker.stop)
     return worker
 
 
 # Many at once
-
-
-@dataclass(frozen=True)
-class Team:
-    """Those who do the work.
-
-    Attributes:
-        start: gives something that runs jobs; called again when that broke.
-        width: how many jobs to hand over at once.
-        gives_up: what is raised for a job that was tried again and again, and each time killed who did it.
-    """
-
-    start: Callable[[], Executor]
-    width: int
-    gives_up: tuple[type[Exception], ...] = ()
-
-
-def cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def local(processes: int) -> Iterator[Team]:
-    """Processes of this machine, which end with this one."""
-    pools: list[ProcessPoolExecutor] = []
-
-    def start() -> Executor:
-        pools.append(ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent))
-        return pools[-1]
-
-    try:
-        yield Team(start, processes)
-    finally:
-        for pool in pools:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def run_jobs(jobs: Iterable[Job], team: Team) -> Iterator[tuple[Job, dict[str, Graded]]]:
@@ -386,9 +345,3 @@ def run_jobs(jobs: Iterable[Job], team: Team) -> Iterator[tuple[Job, dict[str, G
 def _lost(job: Job) -> dict[str, Graded]:
     message = "could not be graded, tell your teacher: the process that graded it died twice"
     return {name: refused(job.assignment, name, message) for name in job.assignment.sources}
-
-
-def _end_with_parent() -> None:
-    """Ask the system to end this process with the one that started it, even if that is killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)

@@ -29,8 +29,9 @@ from . import feedback
 from .grade import Assignment, Graded, Result, TaskResult, exercise_assignment
 from .notebooks import dump, parse_notebook, read_notebook
 from .paths import CourseError, UsageError, exercises, find_exercise, write_atomically
-from .release import course_settings, last_error, read_exercise, released
+from .release import last_error, read_exercise, released
 from .repair import is_answer, marks
+from .settings import private_folders, settings_of
 from .submissions import Submitted, read_submission
 
 if TYPE_CHECKING:
@@ -66,15 +67,9 @@ class Course:
         from nbgrader.apps import NbGraderAPI
         from nbgrader.preprocessors import AssignLatePenalties
         from traitlets import TraitError
-        from traitlets.config import Config
 
         self.folder = folder.resolve()
-        if (self.folder / "nbgrader_config.py").is_file():
-            self.settings = course_settings(self.folder)
-        elif (self.folder / "gradebook.db").is_file():
-            self.settings = Config()
-        else:
-            raise UsageError(f"{folder} is no course directory: it has neither nbgrader_config.py nor gradebook.db")
+        self.settings = settings_of(self.folder)
         if "root" not in self.settings.CourseDirectory:
             self.settings.CourseDirectory.root = str(self.folder)
         self._directory = NbGraderAPI(config=self.settings).coursedir
@@ -92,9 +87,8 @@ class Course:
 
     @property
     def private(self) -> tuple[str, ...]:
-        """Folders that no submission may see, wherever they are: the course, and nbgrader's exchange."""
-        exchange = self.settings.Exchange.get("root", "/usr/local/share/nbgrader/exchange")
-        return str(self.folder), str(exchange)
+        """Folders that no submission may see."""
+        return private_folders(self.folder, self.settings)
 
     def path(self, step: str, student: str, assignment: str) -> Path:
         """A folder of the course; step is like `submitted`, in the course's own naming."""
@@ -399,18 +393,6 @@ class Course:
         if not url.startswith("sqlite:///"):
             raise CourseError(f"the gradebook {url.split(':')[0]} is on a server: use the server's own backups")
         return Path(url.removeprefix("sqlite:///"))
-
-
-def find_course(start: Path) -> Path:
-    """The course directory: this folder, or the next one above it.
-
-    Raises:
-        UsageError: if there is none.
-    """
-    for folder in (start.resolve(), *start.resolve().parents):
-        if any((folder / name).is_file() for name in ("nbgrader_config.py", "gradebook.db")):
-            return folder
-    raise UsageError(f"{start} is not inside a course directory: change to it, or give --course FOLDER")
 
 
 def _read(student: str, folder: Path, notebooks: Iterable[str]) -> Submission:

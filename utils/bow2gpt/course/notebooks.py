@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import jupytext
 import nbformat
 from nbformat import NotebookNode
 
@@ -42,6 +41,8 @@ def read_percent(path: Path) -> NotebookNode:
         raise CourseError(f"{path}: the file is empty: begin with a cell, `# %% [markdown]`")
     if not source.startswith("# %%"):
         raise CourseError(f"{path}: the first line is not a cell, `# %% [markdown]`: remove what stands before it")
+    import jupytext  # slow, and who only grades reads no percent sources
+
     notebook = jupytext.reads(source, "py:percent")
     for cell in notebook.cells:
         cell.metadata.pop("lines_to_next_cell", None)

@@ -21,6 +21,7 @@ from nbformat import NotebookNode
 
 from .notebooks import dump, fingerprint, read_percent, set_metadata
 from .paths import CourseError, exercise_path, name_of
+from .settings import course_settings
 
 if TYPE_CHECKING:
     from nbgrader.apps.api import NbGraderAPI
@@ -157,20 +158,6 @@ def released(source: NotebookNode, settings: Config) -> NotebookNode:
     for preprocessor in (ClearSolutions, ClearHiddenTests, ClearMarkScheme):
         notebook, _ = preprocessor(config=settings).preprocess(notebook, {})
     return notebook
-
-
-def course_settings(root: Path) -> Config:
-    """What the `nbgrader_config.py` of a course says.
-
-    Raises:
-        CourseError: if there is none.
-    """
-    from traitlets.config import PyFileConfigLoader
-
-    settings = root / "nbgrader_config.py"
-    if not settings.is_file():
-        raise CourseError(f"{settings} is missing: restore it with `git checkout nbgrader_config.py`")
-    return PyFileConfigLoader(settings.name, path=str(root)).load_config()
 
 
 def answered(release: NotebookNode, answers: dict[str, str]) -> NotebookNode:

@@ -73,6 +73,11 @@ def bubblewrap_works() -> bool:
     return subprocess.run(trial, capture_output=True, timeout=_START, check=False).returncode == 0
 
 
+def default_sandbox() -> str:
+    """Bubblewrap, where it works."""
+    return BUBBLEWRAP if bubblewrap_works() else NONE
+
+
 @dataclass
 class Session:
     """The line to one player, and, once it has ended, why: `memory`, `stopped`, `exit 3`, ..."""
@@ -132,7 +137,7 @@ class Worker:
 
     @contextmanager
     def _warm(self, limits: Limits) -> Iterator[Session]:
-        self._start()
+        self.start()
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self._control, [json.dumps(asdict(limits)).encode()], [theirs.fileno()])
@@ -160,8 +165,13 @@ class Worker:
                         process.kill()
                 session.ended = f"exit {process.wait()}"
 
-    def _start(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+    def start(self) -> None:
+        """Make the warm process ready, if there is none; without a sandbox there is nothing to make ready.
+
+        Raises:
+            CourseError: if it cannot be started.
+        """
+        if self._kind == NONE or (self._process is not None and self._process.poll() is None):
             return
         self.stop()
         self._control = self._start_container() if self._kind == CONTAINER else self._start_bubblewrap()
