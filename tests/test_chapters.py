@@ -3,7 +3,6 @@
 import html.parser
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from bow2gpt.course.paths import exercises, name_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET_SECONDS, BUDGET_MEGABYTES = 240, 1500
-RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of ru_maxrss
 RECORD = ROOT / ".bow2gpt" / "runs"
 
 # Runs before the notebook: whatever is not this computer cannot be reached.
@@ -31,8 +29,15 @@ def _refuse(self, address, _connect=_socket.socket.connect):
 _socket.socket.connect = _refuse
 del _socket, _refuse
 """
-# Runs after it: the most memory the kernel ever held.
-PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+# Runs after it: the most memory the kernel ever held, in bytes. On Linux ru_maxrss would count who started it, too.
+PEAK = """
+import re as _re, resource as _resource, sys as _sys
+
+if _sys.platform == "linux":
+    print(1024 * int(_re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]))
+else:
+    print(_resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss)
+"""
 
 NOTEBOOKS = [f"chapters/{source.stem}" for source in chapters(ROOT)]
 NOTEBOOKS += [f"solutions/{exercise}/{name_of(exercise)}" for exercise in exercises(ROOT)]
@@ -62,7 +67,7 @@ def run_notebook(notebook: nbformat.NotebookNode, folder: Path) -> tuple[nbforma
     )
     seconds = time.monotonic() - started
     *cells, last = notebook.cells
-    return nbformat.from_dict({**notebook, "cells": cells[1:]}), seconds, float(last.outputs[0].text) * RSS_UNIT / 1e6
+    return nbformat.from_dict({**notebook, "cells": cells[1:]}), seconds, float(last.outputs[0].text) / 1e6
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

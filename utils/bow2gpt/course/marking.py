@@ -263,7 +263,7 @@ class _Run:
                     else _described(kind, text, "your cell does not run: ")
                 )
             answer = next((cell for cell in self.notebook.cells if marks(cell).get("grade_id") == name), None)
-            if answer is not None and not answer.source.strip():
+            if answer is not None and not _says_anything(answer.source):
                 return NOT_ATTEMPTED
         return _described(type(error).__name__, _text(error))
 
@@ -332,6 +332,14 @@ def _free(source: str) -> set[str]:
         return names_used(ast.parse(as_python(source))) - defined(source, everything=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
+
+
+def _says_anything(source: str) -> bool:
+    """Whether a cell holds more than comments."""
+    try:
+        return bool(ast.parse(as_python(source)).body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True
 
 
 def _partial(value: object, maximum: float) -> float:
