@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 03 Embeddings
 #
-# *From Bag of Words to GPT, chapter 03. About 90 minutes of reading and running; every cell together takes some two and a half minutes on two cores.*
+# *From Bag of Words to GPT, chapter 03. About 90 minutes of reading and running; every cell together takes some three minutes on two cores.*
 #
 # ## Where we are
 #
@@ -16,12 +16,10 @@
 
 # %%
 import csv
-import os
 import time
 from collections import Counter
 from importlib import resources
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine, waiting threads leave the core to others
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
