@@ -1,5 +1,7 @@
 """Spelling to sound: a split without leaks, ids there and back, and error rates as NLTK and the pencil find them."""
 
+import re
+
 import numpy as np
 import pytest
 from nltk.metrics.distance import edit_distance as oracle
@@ -22,7 +24,7 @@ def test_no_inflection_of_a_training_word_is_held_out():
         shorter = [(word.removesuffix(end), end) for end in ("s", "'s", "es", "ed", "ing", "er", "ly", "ness")]
         for base, end in shorter:
             if len(base) >= 2 and base != word:
-                for stem in (base, base + "e", base[:-1] + "y" * (base[-1] == "i")):
+                for stem in (base, base + "e", re.sub("i$", "y", base)):
                     if stem in SPLIT_OF:
                         assert SPLIT_OF[stem] == SPLIT_OF[word], f"{stem} + {end} = {word}"
                         compared += 1
