@@ -1,12 +1,14 @@
 """Chapter 04 beside the libraries, and the long runs that the chapter has no time for.
 
 `python benchmarks/mlps.py` times the book's numpy beside torch and scikit-learn; `python benchmarks/mlps.py long 24000`
-trains the chapter's language model for so many steps (2640 are the chapter's) and prints what it is worth then.
+trains the chapter's language model for so many steps (2640 are the chapter's) and adds a row to the chapter's table.
 """
 
 import argparse
+import csv
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from bow2gpt.chapters import mlps
 from bow2gpt.chapters.counting_models import NGramModel
 from bow2gpt.chapters.embeddings import MixtureModel
 from bow2gpt.chapters.language_features import Tokenizer
+
+TABLE = Path(mlps.__file__).resolve().parents[1] / "long_mlps.csv"
 
 
 def seconds(work: Callable[[], object], repeats: int = 5) -> float:
@@ -105,30 +109,45 @@ def long(num_steps: int, hidden_dim: int) -> None:
     train, validation, test = (corpus.text(split) for split in corpus.SPLITS)
     tokenizer = Tokenizer.train(train, 2048)
     token_ids = tokenizer.encode(train)
-    # Processor time over two threads, so that a run which was paused or disturbed counts what it worked.
-    torch.set_num_threads(2)
+    # Processor time, so that a run which was paused or disturbed counts what it worked.
     start = time.process_time()
 
     def report(step: int, loss: float) -> None:
         if step % 500 == 0:
-            print(f"step {step}: {loss:.3f} nats per token, {(time.process_time() - start) / 120:.1f} min", flush=True)
+            minutes = (time.process_time() - start) / 60
+            print(f"step {step}: {loss:.3f} nats per token, {minutes:.1f} minutes of one core", flush=True)
 
     model = mlps.NeuralLanguageModel(tokenizer, hidden_dim=hidden_dim)
     mlps.train_language_model(model, token_ids, num_steps, report=report)
-    minutes = (time.process_time() - start) / 120
+    minutes = (time.process_time() - start) / 60
     counts = NGramModel.fit(train, 5, tokenizer=tokenizer)
-    mixture = MixtureModel.fit([model, counts], validation)
+    mixture = MixtureModel.fit([model, counts], validation[:200_000])
     row = {
-        "hidden_dim": hidden_dim,
-        "steps": num_steps,
+        "hidden_dim": str(hidden_dim),
+        "steps": str(num_steps),
         "passes": f"{num_steps * 1024 / len(token_ids):.1f}",
-        "minutes": f"{minutes:.1f}",
+        "core_minutes": f"{minutes:.0f}",
         "validation": f"{ruler.bits_per_byte(model, validation):.3f}",
         "test": f"{ruler.bits_per_byte(model, test):.3f}",
-        "mixed with counts, test": f"{ruler.bits_per_byte(mixture, test):.3f}",
-        "share of the network": f"{mixture.weights[0]:.2f}",
+        "mixed_test": f"{ruler.bits_per_byte(mixture, test):.3f}",
+        "network_weight": f"{mixture.weights[0]:.2f}",
     }
     print(", ".join(f"{name} {value}" for name, value in row.items()))
+    store(row)
+
+
+def store(row: dict[str, str]) -> None:
+    """Put a row into the table of long runs, in place of an earlier one of the same size and steps."""
+    rows = {}
+    if TABLE.exists():
+        with open(TABLE, encoding="utf-8", newline="") as file:
+            rows = {(r["hidden_dim"], r["steps"]): r for r in csv.DictReader(x for x in file if not x.startswith("#"))}
+    rows[row["hidden_dim"], row["steps"]] = row
+    with open(TABLE, "w", encoding="utf-8", newline="") as file:
+        file.write("# Made by `python benchmarks/mlps.py long STEPS --hidden SIZE`; nothing in it is typed by hand.\n")
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows.values(), key=lambda r: (int(r["hidden_dim"]), int(r["steps"]))))
 
 
 PARTS = {"backward": backward, "optimiser": optimiser, "side_by_side": side_by_side}
