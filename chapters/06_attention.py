@@ -713,3 +713,168 @@ class Transformer(torch.nn.Module):
     def forward(self, letters: torch.Tensor, phonemes: torch.Tensor) -> torch.Tensor:
         """Logits of the phoneme after each of those given: (batch, time, target_size)."""
         return self.decode(phonemes, self.encode(letters))[0]
+
+
+# %% tags=["export"]
+import numpy as np
+
+from bow2gpt.chapters.counting_models import sample_with_temperature
+from bow2gpt.chapters.language_features import AnyTokenizer
+from bow2gpt.chapters.mlps import half_precision_pays
+
+
+class AttentionLanguageModel(torch.nn.Module):
+    """Blocks of causal attention over a sliding window, with turned positions, over any tokenizer.
+
+    Each position of a block sees the last `context_length` of the block below, so that `reach` tokens have a say. No
+    place has a number of its own: what a token costs depends on the tokens before it, not on where in a text it stands.
+
+    But: it scores by reading windows anew; chapter 07 builds the model that people use, chapter 09 keeps the keys.
+
+    Attributes:
+        tokenizer: cuts a text into token ids.
+        context_length: how many positions each position sees, itself included.
+        reach: how many tokens back a token can be felt.
+    """
+
+    def __init__(
+        self,
+        tokenizer: AnyTokenizer,
+        context_length: int = 64,
+        embedding_dim: int = 128,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if min(context_length, num_layers) < 1:
+            raise ValueError(f"got context_length {context_length} and {num_layers} layers; each must be at least 1")
+        self.tokenizer, self.context_length = tokenizer, context_length
+        self.reach = num_layers * (context_length - 1) + 1
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.embedding = torch.nn.Embedding(tokenizer.vocabulary_size + 1, embedding_dim)  # the last: nothing yet
+            self.blocks = torch.nn.ModuleList(
+                Block(
+                    MultiHeadAttention(embedding_dim, num_heads, bias=False, prepare=Rope(embedding_dim // num_heads)),
+                    FeedForward(embedding_dim, bias=False),
+                    lambda: RMSNorm(embedding_dim),
+                )
+                for _ in range(num_layers)
+            )
+            self.norm = RMSNorm(embedding_dim)
+            self.output = torch.nn.Linear(embedding_dim, tokenizer.vocabulary_size)
+            torch.nn.init.normal_(self.embedding.weight, std=0.5)
+            torch.nn.init.normal_(self.output.weight, std=0.02)
+            for block in self.blocks:
+                for last in (block.attention.part.output, block.mlp.part.contract):
+                    torch.nn.init.zeros_(last.weight)  # each block begins as a mere short cut
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the model has learned."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Logits of the token after each of those given: (batch, time) -> (batch, time, vocabulary)."""
+        mask = causal_mask(token_ids.shape[1], window=self.context_length, device=token_ids.device)
+        hidden = self.embedding(token_ids)  # (batch, time, embedding_dim)
+        for block in self.blocks:
+            hidden = block(hidden, mask)
+        return self.output(self.norm(hidden))
+
+    def token_log_probs(self, text: str, context: str = "") -> np.ndarray:
+        """Natural log of each token's probability given those before it: shape (tokens of the text,)."""
+        before, tokens = self.tokenizer.encode(context), self.tokenizer.encode(text)
+        seen = np.concatenate([[self.tokenizer.vocabulary_size], before, tokens]).astype(np.int64)
+        found = [np.zeros(0)]
+        for start in range(len(before), len(before) + len(tokens), 512):
+            end = min(start + 512, len(before) + len(tokens))
+            window = torch.tensor(seen[max(0, start + 1 - self.reach) : end])[None]
+            with torch.inference_mode():
+                logits = self(window)[0, start - end :]
+            targets = torch.tensor(seen[start + 1 : end + 1])[:, None]
+            found.append((logits.gather(1, targets)[:, 0] - logits.logsumexp(dim=1)).double().numpy())
+        return np.concatenate(found)
+
+    def next_token_log_probs(self, context: str = "") -> np.ndarray:
+        """Natural log of each token's probability to come next: shape (vocabulary,)."""
+        return self.next_after([self.tokenizer.vocabulary_size, *self.tokenizer.encode(context)])
+
+    def next_after(self, seen: list[int]) -> np.ndarray:
+        """The same, after token ids, of which the first of a text is the one of nothing yet."""
+        with torch.inference_mode():
+            logits = self(torch.tensor(seen[-self.reach :])[None])[0, -1]
+        return logits.log_softmax(dim=0).double().numpy()
+
+    def generate(self, num_tokens: int, context: str = "", *, temperature: float = 1.0, seed: int = 0) -> str:
+        """Draw tokens one after the other; the same seed gives the same text."""
+        rng, seen = np.random.default_rng(seed), [self.tokenizer.vocabulary_size, *self.tokenizer.encode(context)]
+        start = len(seen)
+        for _ in range(num_tokens):
+            seen.append(sample_with_temperature(self.next_after(seen), temperature, rng))
+        return self.tokenizer.decode(seen[start:])
+
+
+def train_attention_model(
+    model: AttentionLanguageModel,
+    token_ids: np.ndarray,
+    num_steps: int,
+    batch_size: int = 16,
+    sequence_length: int = 128,
+    learning_rate: float = 4e-3,
+    weight_decay: float = 0.1,
+    seed: int = 0,
+    report: Callable[[int, float], None] | None = None,
+) -> AttentionLanguageModel:
+    """Train a model on the tokens of a text; every position of every sequence is a lesson.
+
+    Args:
+        model: what to train.
+        token_ids: shape (tokens,).
+        num_steps: how many batches.
+        batch_size: sequences in a batch, cut from the text at random.
+        sequence_length: their tokens.
+        learning_rate: of AdamW, at its highest.
+        weight_decay: of the matrices.
+        seed: decides which sequences.
+        report: receives the step and its loss in nats per token.
+
+    Returns:
+        The model, in double precision, ready to score.
+
+    Raises:
+        ValueError: if there are fewer than two tokens.
+    """
+    if len(token_ids) < 2:
+        raise ValueError(f"got {len(token_ids)} tokens; there is nothing to learn from fewer than two")
+    rng, vocabulary_size = np.random.default_rng(seed), model.tokenizer.vocabulary_size
+    seen = np.concatenate([[vocabulary_size], token_ids]).astype(np.int64)
+    length = min(sequence_length, len(token_ids))
+    frequencies = np.bincount(token_ids, minlength=vocabulary_size) + 1.0
+    model.float().train()
+    with torch.no_grad():
+        model.output.bias.copy_(torch.tensor(np.log(frequencies / frequencies.sum())))
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1, (step + 1) / 100, (num_steps - step) / num_steps)
+    )
+    for step in range(num_steps):
+        starts = rng.integers(0, len(seen) - length, size=batch_size)
+        rows = torch.tensor(seen[starts[:, None] + np.arange(length + 1)])  # (batch, length + 1)
+        inputs, targets = rows[:, :-1].clone(), rows[:, 1:]
+        inputs[: max(1, batch_size // 16), 0] = vocabulary_size  # as at the beginning of a text
+        with torch.autocast("cpu", torch.bfloat16, enabled=half_precision_pays()):
+            logits = model(inputs)
+        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if report is not None:
+            report(step, loss.item())
+    return model.double().eval()
