@@ -799,21 +799,23 @@ class AttentionLanguageModel(torch.nn.Module):
 
     def next_token_log_probs(self, context: str = "") -> np.ndarray:
         """Natural log of each token's probability to come next: shape (vocabulary,)."""
-        return self.next_after([self.tokenizer.vocabulary_size, *self.tokenizer.encode(context)])
+        return self.next_after(self.tokenizer.encode(context))
 
-    def next_after(self, seen: list[int]) -> np.ndarray:
-        """The same, after token ids, of which the first of a text is the one of nothing yet."""
+    def next_after(self, token_ids: np.ndarray) -> np.ndarray:
+        """The same, after token ids."""
+        seen = np.concatenate([[self.tokenizer.vocabulary_size], token_ids[-self.reach :]]).astype(np.int64)
         with torch.inference_mode():
             logits = self(torch.tensor(seen[-self.reach :])[None])[0, -1]
         return logits.log_softmax(dim=0).double().numpy()
 
     def generate(self, num_tokens: int, context: str = "", *, temperature: float = 1.0, seed: int = 0) -> str:
         """Draw tokens one after the other; the same seed gives the same text."""
-        rng, seen = np.random.default_rng(seed), [self.tokenizer.vocabulary_size, *self.tokenizer.encode(context)]
-        start = len(seen)
+        rng, ids = np.random.default_rng(seed), list(self.tokenizer.encode(context))
+        start = len(ids)
         for _ in range(num_tokens):
-            seen.append(sample_with_temperature(self.next_after(seen), temperature, rng))
-        return self.tokenizer.decode(seen[start:])
+            recent = np.array(ids[-self.reach :], dtype=np.int64)
+            ids.append(sample_with_temperature(self.next_after(recent), temperature, rng))
+        return self.tokenizer.decode(ids[start:])
 
 
 def train_attention_model(
