@@ -1,7 +1,122 @@
 # %% [markdown]
 # # 06 Attention
 #
-# ## The idea by hand
+# *From Bag of Words to GPT, chapter 06. About two hours of reading and running; every cell together takes some three minutes on two cores.*
+#
+# ## Where we are
+#
+# Chapter 04's network saw six tokens, each in a place of its own. Chapter 05 read one token after the other with the same weights, and carried what it had read
+# in a vector of fixed size. That vector was a bottleneck: long words lost their beginnings, until the decoder was allowed to look back at all the states of the
+# encoder and choose. The look back was called *attention*, and it took most of the errors away. But the reader was still an LSTM. It cannot begin with the
+# second token before it has finished the first, so a machine with a thousand arms uses one of them.
+#
+# This chapter asks what is left if you keep the look back and throw away the reader. Quite a lot: it is called the *Transformer* (Vaswani et al., 2017), and
+# every model in the rest of the book is made of it. You build it from a Python dictionary that has been made soft, with a pencil first, then in a few lines,
+# then as modules that later chapters put together anew. You measure what it costs, you look into its heads, and you let it compete with chapter 05.
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from bow2gpt import claims, corpus, figures, ladder, ruler, spelling
+
+torch.set_flush_denormal(True)  # numbers too small to matter would be slow
+
+# %% [markdown]
+# ## The idea by hand: a soft dictionary
+#
+# A Python dictionary answers a *query* if it is equal to one of its *keys*, and its answer is the *value* stored there. It is all or nothing: a query that is
+# merely similar to a key finds nothing at all.
+
+# %%
+sounds = {"cat": "purrs", "hat": "rustles"}
+sounds["cat"], sounds.get("kitten")
+
+# %% [markdown]
+# Suppose queries, keys and values are vectors. Then "equal" can become "similar": compare the query with *every* key, turn the similarities into weights that
+# add up to one, and answer with the weighted mean of *all* values. The measure of similarity is the dot product, the weights come from chapter 04's softmax.
+#
+# The sentence is *the cat in the hat*. Give each word a key of two numbers: the first says "I am a thing", the second "I am a relation between things". So *cat*
+# and *hat* have the key $(1, 0)$, *in* has $(0, 1)$, *the* has $(0, 0)$. The word *in* would like to know which things it relates; so its query is
+# $(\ln 4, 0)$, "things, please". Take a pencil. The dot products with the five keys are $0, \ln 4, 0, 0, \ln 4$. Their powers of $e$ are $1, 4, 1, 1, 4$, which
+# add up to 11. So the weights are $\frac1{11}, \frac4{11}, \frac1{11}, \frac1{11}, \frac4{11}$. Let the value of *cat* be $(11, 0)$, that of *hat* $(0, 11)$, and the others
+# zero. What does *in* find?
+
+# %%
+words = "the cat in the hat".split()
+keys = torch.tensor([[0.0, 0], [1, 0], [0, 1], [0, 0], [1, 0]])
+values = torch.tensor([[0.0, 0], [11, 0], [0, 0], [0, 0], [0, 11]])
+query = torch.tensor([np.log(4), 0.0], dtype=torch.float32)
+powers = (keys @ query).exp()
+print("weights", *(f"{weight:.0f}/{powers.sum():.0f}" for weight in powers), " found", powers @ values / powers.sum())
+
+# %% [markdown]
+# It finds $(4, 4)$: a bit of *cat* and as much of *hat*. Nothing was missing, nothing had to match exactly, and, most of all, the answer changes *smoothly* with the
+# query and the keys. So there are slopes, and nobody has to choose keys and queries with a pencil: they can be learned. A memory that is
+# addressed by content in this way was part of the Neural Turing Machine (Graves, Wayne and Danihelka, 2014).
+#
+# In a sentence every word asks. Put the queries in the rows of a matrix $Q$, the keys in $K$, the values in $V$; then all the dot products are one product of
+# matrices, and the whole look-up is
+#
+# $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt d}\right) V$$
+#
+# where $d$ is the length of a query, and softmax works on each row. This is *scaled dot-product attention* (Vaswani et al., 2017); without the root it is one of the
+# variants of Luong, Pham and Manning (2015), who put it on an LSTM. Chapter 05's first attention, by Bahdanau, Cho and Bengio, compared query and key
+# with a small network. Before the code: what is the root for?
+#
+# ### Why divide by the root of d
+#
+# Take queries and keys of $d$ random numbers with mean 0 and variance 1. A dot product adds up $d$ products, each with variance 1, so its variance is $d$ and
+# its *standard deviation* $\sqrt d$. With $d = 4$ the scores lie around $\pm 2$, with $d = 1024$ around $\pm 32$. Softmax of numbers so far apart is nearly all or
+# nothing again, and where a function is flat, no slope comes through. The cell draws 16 keys at a time and measures both: how far the scores spread, and how
+# large the slope of the weights with respect to the scores is (the mean size of an entry of its Jacobian, $w_i(\delta_{ij} - w_j)$).
+
+# %%
+torch.manual_seed(0)
+head_dims, spread, largest_weight, slope = [2**power for power in range(1, 11)], [], [], {"plain": [], "scaled": []}
+for dim in head_dims:
+    scores = (torch.randn(2000, 1, dim) @ torch.randn(2000, dim, 16))[:, 0]  # (draws, keys)
+    spread.append(scores.std().item())
+    largest_weight.append(scores.softmax(-1).amax(-1).mean().item())
+    for name, given in {"plain": scores, "scaled": scores / dim**0.5}.items():
+        weights = given.softmax(-1)
+        jacobian = torch.diag_embed(weights) - weights[:, :, None] * weights[:, None, :]
+        slope[name].append(jacobian.abs().mean().item())
+print(f"d = 1,024: spread {spread[-1]:.1f}, the largest of 16 weights is {largest_weight[-1]:.2f} on average;", end=" ")
+print(f"the root makes the slopes {slope['scaled'][-1] / slope['plain'][-1]:.0f} times larger")
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+left.loglog(head_dims, spread, label="measured", linestyle="none", base=2)
+left.loglog(head_dims, np.sqrt(head_dims), label="√d", marker="", base=2)
+left.set(title="How far do the scores spread?", xlabel="length d of query and key", ylabel="standard deviation")
+for name, label in {"scaled": "divided by √d", "plain": "as they are"}.items():
+    right.semilogx(head_dims, slope[name], label=label, base=2)
+right.set(title="What is left of the slopes?", xlabel="length d of query and key", ylabel="mean slope of a weight")
+right.set_ylim(0, None)
+for ax in (left, right):
+    ax.legend()
+figures.show(
+    fig,
+    alt="Left: the standard deviation of dot products follows the root of d from 1.4 to 32. Right: the slopes of the softmax stay level when the "
+    "scores are divided by the root of d, and shrink to a small part without.",
+)
+
+# %% [markdown]
+# The dots lie on the line. Without the root, attention with long vectors starts its life nearly blind: it has chosen one key at random, and hardly any slope tells
+# it that another would be better. With the root, every length starts alike. The choice is a matter of *beginnings*; a trained model may well be sharp, if its
+# weights grow large enough.
+#
+# ## Build it
+#
+# Two functions: one for the weights, which you will want to look at, and one for the whole. Read `attention_weights` first; the helpers below it only check
+# shapes and put minus infinity where a *mask* forbids to look, so that the power becomes 0. One decision is ours to make. If a query may look at nothing at all, softmax would divide
+# zero by zero. Then the weights are 0 and so is the answer, and no slope becomes NaN (torch's own function does the same).
 
 # %% tags=["export"]
 import torch
@@ -97,6 +212,31 @@ def _check_values(keys: torch.Tensor, values: torch.Tensor) -> None:
         )
 
 
+# %% [markdown]
+# Every word of the sentence now asks. The articles ask nothing, $(0, 0)$; *cat* and *hat* ask for a relation. The picture shows the weights as a matrix: one row for each word that
+# asks, one column for each that answers. `scale=1` leaves the root out, so that the middle row is the one from above.
+
+# %%
+queries = torch.zeros(5, 2)
+queries[2] = query  # "in" asks for things
+queries[[1, 4], 1] = float(np.log(6))  # "cat" and "hat" ask for a relation
+weights = attention_weights(queries, keys, scale=1.0)
+print(scaled_dot_product_attention(queries, keys, values, scale=1.0).round(decimals=2).tolist())
+figures.show(
+    figures.attention_matrix(weights, words, title="Who looks at whom in “the cat in the hat”?"),
+    alt="A matrix of five rows and columns, the cat in the hat. The rows of the articles are uniform, in looks at cat and hat with 0.36 each, cat and hat look at in with 0.6.",
+)
+
+
+# %% [markdown]
+# A word that asks nothing gets a bit of everything: the mean of the values, $(2.2, 2.2)$. And *in* gets its $(4, 4)$. This matrix is what the source calls "a dictionary of
+# every word against every other": with $n$ words it has $n^2$ cells. Remember that for later.
+#
+# ### Masks
+#
+# A language model predicts the next word, so no position may look at later ones: a *causal mask*. As everywhere in torch, True means "may look". If there are fewer queries than keys, the
+# queries are the *last* positions; that will be handy when a model writes word by word. A `window` hides what is further back than so many keys.
+
 # %% tags=["export"]
 def causal_mask(
     num_queries: int,
@@ -129,6 +269,43 @@ def causal_mask(
     distance = query_places - torch.arange(num_keys, device=device)  # (queries, keys)
     return (distance >= 0) if window is None else (distance >= 0) & (distance < window)
 
+
+# %%
+print(causal_mask(5).int().tolist())
+print(
+    "two queries, five keys:", causal_mask(2, 5).int().tolist(), " window 2:", causal_mask(3, window=2).int().tolist()
+)
+masked = attention_weights(queries, keys, causal_mask(5), scale=1.0)
+print("in:", masked[2].round(decimals=2).tolist())
+
+# %% [markdown]
+# Now *in* can see *cat*, but not *hat*; its weights are $\frac16, \frac46, \frac16$. What is masked gets exactly 0, and the others share its part. The second kind of mask you will meet hides *padding*: words of several lengths are
+# laid in one array, and nobody may look at the filling. Any mask will do that broadcasts to (queries, keys), with more dimensions in front if each sentence has its own.
+#
+# ### Without positions it is a bag
+#
+# Shuffle the words. What changes? Each row of the answer belongs to a query, so it moves with its word; but the answer itself is a sum over keys, and a sum does
+# not care about order.
+
+# %%
+order = torch.tensor([4, 2, 0, 1, 3])
+straight = scaled_dot_product_attention(queries, keys, values)
+shuffled = scaled_dot_product_attention(queries[order], keys[order], values[order])
+print([words[i] for i in order], " largest difference:", float((shuffled - straight[order]).abs().max()))
+
+# %% [markdown]
+# Nothing. Attention alone is chapter 02's bag, with better weights: *the cat in the hat* and *the hat in the cat* are the same to it. Positions have to be put in from outside, and
+# we come to that. First, more than one question at a time.
+#
+# ### Several heads
+#
+# A word may have several questions: a verb wants its subject *and* its object. One softmax can hardly give two answers, since its weights add up to one. So the
+# $d$ channels are cut into *heads*, small look-ups that run side by side and whose answers are laid end to end. By hand: four channels, two heads of two; the row
+# $(1, 2, 3, 4)$ becomes $(1, 2)$ for head 0 and $(3, 4)$ for head 1.
+#
+# Where do queries, keys and values come from? From the same vectors, by three matrices that are learned: $Q = X W_Q^\top$, $K = M W_K^\top$, $V = M W_V^\top$. A last one, $W_O$, mixes the heads' answers. Here $X$ holds
+# those who ask and $M$, the *memory*, those who answer. If they are two sequences, it is *cross-attention*: chapter 05's decoder, looking back at the letters. If a
+# sequence asks itself, it is *self-attention*. So the second is one line.
 
 # %% tags=["export"]
 from torch.nn import functional as F
@@ -209,6 +386,33 @@ def multi_head_attention(
     return cross_attention(inputs, inputs, query_weight, key_weight, value_weight, output_weight, num_heads, mask)
 
 
+# %%
+row = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]])  # two words, four channels
+print(split_heads(row, head_dim=2).tolist(), "back:", merge_heads(split_heads(row, 2)).tolist())
+some = torch.randn(5, 4)
+identity, swap = torch.eye(4), torch.eye(4)[[2, 3, 0, 1]]
+print(multi_head_attention(some, 0 * identity, identity, identity, identity, num_heads=2)[0] - some.mean(0))
+
+
+# %% [markdown]
+# Two words of four channels became two heads of two words, and back. The last line is a check that you can do in your head: with queries of zero all keys fit equally well, so each head
+# answers with the mean of the values.
+
+# %% [markdown]
+# ### Positions by turning
+#
+# The Transformer of 2017 *adds* chapter 03's sinusoids to the embeddings, and the `Transformer` further down does the same. A newer way touches only queries and
+# keys. The wish: their dot product should depend on how far apart the two words are, and not on where in the text they stand. In the plane there is an operation that does just that. Turn two
+# arrows by the same angle, and their dot product stays; turn them by different angles, and only the *difference* counts. So let an arrow at position $m$ be turned by
+# $m\theta$:
+#
+# $$\begin{pmatrix} x \\ y \end{pmatrix} \mapsto \begin{pmatrix} x \cos m\theta - y \sin m\theta \\ x \sin m\theta + y \cos m\theta \end{pmatrix}$$
+#
+# By hand, with a quarter turn per position: the query $(1, 0)$ at position 3 becomes $(0, -1)$, the key $(1, 0)$ at position 2 becomes $(-1, 0)$, dot product 0. At
+# positions 1 and 0 they become $(0, 1)$ and $(1, 0)$: again 0, the cosine of one quarter turn. Two apart gives $-1$, wherever you start. A head has more than
+# two channels; each pair turns at a speed of its own, $\theta_i = 10000^{-2i/d}$, from one *radian* per position down to one in ten thousand, so that near and far can
+# both be told. This is *rotary position embedding*, RoPE (Su, Lu, Pan, Wen and Liu, 2021).
+
 # %% tags=["export"]
 def rope_frequencies(
     head_dim: int, base: float = 10000.0, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
@@ -280,6 +484,71 @@ def apply_rope(
     return turned.flatten(-2).to(inputs.dtype)  # (..., time, head_dim / 2, 2) -> (..., time, head_dim)
 
 
+# %%
+quarter = torch.tensor([np.pi / 2], dtype=torch.float32)
+for m, n in [(3, 2), (1, 0), (2, 0), (7, 5)]:
+    arrows = (apply_rope(torch.tensor([[1.0, 0]]), torch.tensor([place]), quarter)[0] for place in (m, n))
+    print(f"positions {m} and {n}: dot product {torch.dot(*arrows):.2f}")
+
+# %% [markdown]
+# As with the pencil. Next, a whole head of 64 channels. Take one query and one key, equal to each other, and put the pair at all distances up to 60, once with the key at position 0 and once at
+# position 1,000. If the wish came true, both curves are one.
+
+# %%
+vector = torch.ones(1, 64, dtype=torch.float64) / 8  # length 1
+distances = torch.arange(60)
+by_start = {}
+for start in (0, 1000):
+    asked = apply_rope(vector.expand(60, 64), start + distances)
+    answered = apply_rope(vector, torch.tensor([start]))
+    by_start[start] = (asked @ answered.T)[:, 0]
+print("largest difference of the curves:", float((by_start[0] - by_start[1000]).abs().max()))
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+for pair in (0, 4, 8):
+    speed = float(rope_frequencies(64)[pair])
+    left.plot(distances, np.cos(distances * speed), label=f"pair {pair}", markevery=8)
+left.set(title="What does each pair of channels say?", xlabel="distance (positions)", ylabel="dot product of the pair")
+right.plot(distances, by_start[0], label="key at position 0", markevery=6)
+right.plot(distances, by_start[1000], label="key at position 1,000", linestyle="none", markevery=(3, 6))
+right.set(title="And all 32 pairs together?", xlabel="distance (positions)", ylabel="score of query and key")
+for ax in (left, right):
+    ax.legend()
+figures.show(
+    fig,
+    alt="Left: cosine waves of three pairs, the first fast, the others slower. Right: the mean over 32 pairs falls from 1 with the distance, with ripples; the curves for keys at "
+    "positions 0 and 1,000 lie on each other.",
+)
+
+# %% [markdown]
+# They are one to the last digits. For equal vectors the score fades with distance, as the waves of different speed fall out of step; a learned query can of
+# course differ from its key, and ask for "three to the left".
+#
+# There is a shorter way to write the same. Take each pair of channels as one *complex number* $x + iy$. Turning it by an angle $a$ is multiplying by $e^{ia}$. So are there complex
+# numbers in attention after all? Let us see.
+
+# %%
+heads = torch.randn(6, 8, dtype=torch.float64)
+numbers = torch.view_as_complex(heads.unflatten(-1, (4, 2)))  # (time, pairs)
+turns = torch.polar(torch.ones(6, 4).double(), torch.arange(6)[:, None] * rope_frequencies(8, dtype=torch.float64))
+rope_difference = float((torch.view_as_real(numbers * turns).flatten(-2) - apply_rope(heads)).abs().max())
+turned_scores = apply_rope(heads) @ apply_rope(heads).T
+by_complex = ((numbers * turns) @ (numbers * turns).conj().T).real
+print(f"turning and multiplying differ by {rope_difference:.0e}; the scores are {turned_scores.dtype}", end=" ")
+print(f"and the real part of a complex product to {float((turned_scores - by_complex).abs().max()):.0e}")
+
+
+# %% [markdown]
+# It is the same operation in another notation, and what comes out, the scores, the weights and the answers, is real. We will come back to that when the source speaks.
+#
+# ### Norm, short cut, block
+#
+# Attention lets positions talk. It is a weighted mean, and a mean of means does not think. So each attention is followed by one of chapter 04's MLPs, applied to each position alone: look around, then think. Two of
+# chapter 04's tricks keep a stack of them trainable: the short cut (add what came in), and a norm. Today's norm is often simpler than layer norm: do not
+# subtract the mean, only divide by the *root of the mean square* (Zhang and Sennrich, 2019). By hand: for $(3, 4)$ the mean square is $12.5$, its root $3.54$, so
+# the result is $(0.85, 1.13)$.
+
 # %% tags=["export"]
 def rms_norm(inputs: torch.Tensor, gain: torch.Tensor | None = None, epsilon: float = 1e-6) -> torch.Tensor:
     """Divide by the root of the mean square, then multiply by the gain (Zhang and Sennrich, 2019).
@@ -305,6 +574,9 @@ def rms_norm(inputs: torch.Tensor, gain: torch.Tensor | None = None, epsilon: fl
     scaled = precise * torch.rsqrt(precise.square().mean(dim=-1, keepdim=True) + epsilon)
     return (scaled if gain is None else scaled * gain).to(inputs.dtype)
 
+
+# %% [markdown]
+# Put together, a block is five lines of arithmetic. Follow the shapes: everything is (..., time, embedding_dim), except inside.
 
 # %% tags=["export"]
 from collections.abc import Mapping
@@ -338,59 +610,28 @@ def transformer_block(
     return looked + F.linear(hidden, weights["contract"])
 
 
-# %% tags=["export"]
-def online_softmax_attention(
-    queries: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    mask: torch.Tensor | None = None,
-    *,
-    block_size: int = 64,
-    scale: float | None = None,
-) -> torch.Tensor:
-    """The same as `scaled_dot_product_attention`, reading the keys in blocks (Milakov and Gimelshein, 2018).
+# %%
+print(rms_norm(torch.tensor([3.0, 4.0])))
+shapes = dict.fromkeys(("query", "key", "value", "output"), (8, 8)) | {"expand": (32, 8), "contract": (8, 32)}
+weights = {name: 0.3 * torch.randn(shape) for name, shape in shapes.items()}
+weights |= {"attention_gain": torch.ones(8), "mlp_gain": torch.ones(8)}
+sequence = torch.randn(6, 8)
+changed = sequence.clone()
+changed[4] += 1  # another fifth word
+difference = transformer_block(sequence, weights, 2, causal_mask(6)) - transformer_block(
+    changed, weights, 2, causal_mask(6)
+)
+print("positions that noticed:", difference.abs().amax(-1).gt(0).int().tolist())
 
-    It never holds more than `block_size` scores of a query, so memory grows with the length and not with its square.
-
-    But: while slopes are recorded, torch keeps every block; FlashAttention (Dao et al., 2022) computes them again.
-
-    Args:
-        queries: shape (..., queries, head_dim).
-        keys: shape (..., keys, head_dim).
-        values: shape (..., keys, value_dim).
-        mask: as there.
-        block_size: how many keys to read at a time.
-        scale: as there.
-
-    Returns:
-        Shape (..., queries, value_dim).
-
-    Raises:
-        ValueError: if a shape or a type does not fit, or `block_size` is below 1.
-    """
-    _check_values(keys, values)
-    if block_size < 1:
-        raise ValueError(f"got block_size {block_size}; read at least one key at a time")
-    leading = torch.broadcast_shapes(queries.shape[:-2], keys.shape[:-2], values.shape[:-2])
-    if mask is not None:  # a view of full size, so that it can be cut; nothing is copied
-        scores_shape = torch.Size((*leading, queries.shape[-2], keys.shape[-2]))
-        _check_mask(mask, scores_shape)
-        mask = mask.expand(torch.broadcast_shapes(mask.shape, scores_shape))
-        leading = mask.shape[:-2]
-    precise = torch.promote_types(queries.dtype, torch.float32)  # sums of many 16-bit numbers stop growing
-    largest = queries.new_full((*leading, queries.shape[-2], 1), -torch.inf, dtype=precise)
-    total = torch.zeros_like(largest)
-    output = largest.new_zeros((*leading, queries.shape[-2], values.shape[-1]))
-    for start in range(0, keys.shape[-2], block_size):
-        block = slice(start, start + block_size)
-        scores = _scores(queries, keys[..., block, :], None if mask is None else mask[..., block], scale).to(precise)
-        before, largest = largest, torch.maximum(largest, scores.detach().amax(dim=-1, keepdim=True))
-        unit = largest.masked_fill(largest.isneginf(), 0.0)  # nothing seen yet: any unit will do
-        shrink, powers = (before - unit).exp(), (scores - unit).exp()
-        total = total * shrink + powers.sum(dim=-1, keepdim=True)
-        output = output * shrink + powers @ values[..., block, :].to(precise)
-    return (output / total.masked_fill(total == 0, 1.0)).to(queries.dtype)
-
+# %% [markdown]
+# With a causal mask a change of the fifth word is noticed by the fifth and the sixth, and by nobody before. That is all a language model needs.
+#
+# ### As modules
+#
+# The functions show the arithmetic; to train, we want modules that own their weights. They are put together from *parts*, so that the later chapters can exchange one without touching the rest: chapter 07 builds
+# GPT-2 (layer norm, biases, GELU, learned positions) and a modern model (RMS norm, RoPE) from the same `Block`, chapter 09 hands in an `attend` that keeps old keys, chapter 10 one
+# in which heads share keys. `MultiHeadAttention` has two such sockets: `prepare` may change queries and keys before they meet, and `attend` makes them meet. By
+# default that is torch's fused function, which is faster and which you will see to be equal. `recorded_attention` plugs in the plain one for a while, and notes the weights.
 
 # %% tags=["export"]
 from collections.abc import Callable, Iterator
@@ -508,6 +749,9 @@ def recorded_attention(model: torch.nn.Module) -> Iterator[dict[str, list[torch.
             part.attend = attends[name]
 
 
+# %% [markdown]
+# Now the block. `PreNorm` and `PostNorm` are two ways to lay a short cut around a part. Pre-norm leaves the short cut free from the first block to the last; post-norm puts a norm on the main road.
+
 # %% tags=["export"]
 class RMSNorm(torch.nn.Module):
     """`rms_norm` with a gain that is learned (Zhang and Sennrich, 2019)."""
@@ -599,6 +843,23 @@ class Block(torch.nn.Module):
             looked = self.cross(looked, memory=memory, mask=memory_mask)
         return self.mlp(looked)
 
+
+# %%
+block = Block(MultiHeadAttention(8, 2, bias=False), FeedForward(8, 32, F.relu, bias=False), norm=lambda: RMSNorm(8))
+for name in ("query", "key", "value", "output"):
+    getattr(block.attention.part, name).weight.data = weights[name]
+block.mlp.part.expand.weight.data, block.mlp.part.contract.weight.data = weights["expand"], weights["contract"]
+by_hand = transformer_block(sequence, weights, 2, causal_mask(6))
+print("block and arithmetic differ by", float((block(sequence[None], causal_mask(6))[0] - by_hand).abs().max()))
+
+# %% [markdown]
+# The module with the same weights gives the same numbers.
+#
+# ### Encoder and decoder
+#
+# The Transformer of 2017 has two towers. The *encoder* reads: blocks of self-attention without a causal mask, since the whole word is there from the start. The *decoder* writes: its blocks have a causal self-attention
+# over what has been written, and then a cross-attention to what the encoder made of the letters. Its two methods `encode` and `decode` are those of chapter 05's models, so chapter 05's training and decoding take it as it is. Nothing
+# in it is recurrent: when it learns, all positions of all words are computed at once.
 
 # %% tags=["export"]
 import math
@@ -714,6 +975,155 @@ class Transformer(torch.nn.Module):
         """Logits of the phoneme after each of those given: (batch, time, target_size)."""
         return self.decode(phonemes, self.encode(letters))[0]
 
+
+# %% [markdown]
+# Try it on a toy before the dictionary: read eight digits, write them backwards. For an LSTM this is a test of memory; for attention it is a matter of looking at
+# the right place. The same toy answers a question that cost people years. The original put the norm after the sum, and had to raise the learning rate slowly from zero (*warm-up*), or it did not train. Xiong et
+# al. (2020) explained why, and that the norm before the part does not need it. Four small models, with a rather high learning rate. The cell takes some fifteen seconds.
+
+# %%
+def learn_to_reverse(residual: type[PreNorm], warm_up: int, steps: int = 120) -> tuple[Transformer, list[float]]:
+    """Train a small Transformer to write eight digits backwards; returns it with its losses."""
+    model = Transformer(
+        embedding_dim=32, num_layers=4, hidden_dim=64, source_size=13, target_size=13, residual=residual
+    )
+    optimiser, losses = torch.optim.Adam(model.parameters(), lr=1e-2, betas=(0.9, 0.98)), []
+    generator = torch.Generator().manual_seed(0)
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 1e-2 * min(1, (step + 1) / warm_up)
+        read = torch.randint(3, 13, (64, 8), generator=generator)  # the digits have the ids 3 to 12
+        write = read.flip(1)
+        before = F.pad(write[:, :-1], (1, 0), value=spelling.START)  # what has been written so far
+        loss = F.cross_entropy(model(read, before).flatten(0, 1), write.flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return model, losses
+
+
+# %%
+reversers = {
+    (name, warm_up): learn_to_reverse(residual, warm_up)
+    for name, residual in {"norm before the part": PreNorm, "norm after the sum": PostNorm}.items()
+    for warm_up in (1, 60)
+}
+
+# %%
+fig, ax = plt.subplots()
+for (name, warm_up), (_, losses) in reversers.items():
+    smooth = np.convolve(losses, np.ones(8) / 8, mode="valid")
+    label = f"{name}, {'warm-up of 60 steps' if warm_up > 1 else 'no warm-up'}"
+    ax.plot(np.arange(len(smooth)) + 8, smooth, label=label, markevery=16)
+ax.axhline(np.log(10), color="0.5", linewidth=1, linestyle=":", marker="")
+ax.text(120, np.log(10), "guessing", va="bottom", ha="right", fontsize=9)
+ax.set(title="Which norm needs a warm-up?", xlabel="step", ylabel="loss (nats per digit)", ylim=(0, None))
+ax.legend(fontsize=8)
+figures.show(
+    fig,
+    alt="Losses of four small Transformers that learn to write digits backwards: three come down to near zero or on their way, the one with the norm after the sum and no warm-up stays near guessing.",
+)
+
+# %% [markdown]
+# Three learn; the one built as in 2017, started without warm-up, hardly moves away from guessing. So the book puts the norm before the part, as nearly everybody does now. And where does a trained one look? Let it read
+# 3 1 4 1 5 9 2 6, and record its cross-attention in each block.
+
+# %%
+digits = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]]) + 3
+reverser = reversers["norm before the part", 1][0].eval()
+before = F.pad(digits.flip(1)[:, :-1], (1, 0), value=spelling.START)
+with recorded_attention(reverser) as seen, torch.inference_mode():
+    written = reverser(digits, before).argmax(-1)[0] - 3
+print("writes", written.tolist())
+looks = torch.stack([seen[f"decoder.{layer}.cross.part"][0][0] for layer in range(4)])  # (layers, heads, 8, 8)
+backwards = looks[..., range(8), range(7, -1, -1)].mean(-1)  # weight on the digit that is to be written
+layer, head = divmod(int(backwards.argmax()), 4)
+print("weight on the right digit, by layer (rows) and head:", *backwards.numpy().round(2), sep="\n")
+
+# %%
+read, wrote = [str(int(digit) - 3) for digit in digits[0]], [f"{int(digit)}" for digit in written]
+figures.show(
+    figures.attention_matrix(looks[layer, head], wrote, read, title="Where does the decoder look to write backwards?"),
+    alt="Cross-attention of one head: eight written digits against eight read ones. The weight lies on the rising diagonal: the first written digit looks at the last one read, and so on.",
+)
+
+
+# %% [markdown]
+# The strongest head has the answer on its diagonal from bottom left to top right: each place looks at the digit that it has to write. Nobody told it where that is. It worked that out from the sinusoids.
+#
+# ### Softmax on the run
+#
+# The matrix of weights has $n^2$ cells. Must they all be in memory? Softmax needs the sum of all powers before it can divide, and the largest score before it can
+# take powers safely. Both can be corrected afterwards (Milakov and Gimelshein, 2018). Read the keys in blocks, and keep three things for each query: the largest score so far, the sum
+# of powers relative to it, and the weighted sum of values relative to it. When a larger score turns up, shrink what you have.
+#
+# By hand: the scores are $0, \ln 4$ in the first block and $\ln 8$ in the second. After the first the largest is $\ln 4$, the sum $\frac14 + 1 = 1.25$. Now $\ln 8$ comes: it is twice as large a power,
+# so the old sum shrinks to $0.625$, and with the new $1$ it makes $1.625$. And indeed $(1 + 4 + 8)/8 = 1.625$.
+
+# %% tags=["export"]
+def online_softmax_attention(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    *,
+    block_size: int = 64,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """The same as `scaled_dot_product_attention`, reading the keys in blocks (Milakov and Gimelshein, 2018).
+
+    It never holds more than `block_size` scores of a query, so memory grows with the length and not with its square.
+
+    But: while slopes are recorded, torch keeps every block; FlashAttention (Dao et al., 2022) computes them again.
+
+    Args:
+        queries: shape (..., queries, head_dim).
+        keys: shape (..., keys, head_dim).
+        values: shape (..., keys, value_dim).
+        mask: as there.
+        block_size: how many keys to read at a time.
+        scale: as there.
+
+    Returns:
+        Shape (..., queries, value_dim).
+
+    Raises:
+        ValueError: if a shape or a type does not fit, or `block_size` is below 1.
+    """
+    _check_values(keys, values)
+    if block_size < 1:
+        raise ValueError(f"got block_size {block_size}; read at least one key at a time")
+    leading = torch.broadcast_shapes(queries.shape[:-2], keys.shape[:-2], values.shape[:-2])
+    if mask is not None:  # a view of full size, so that it can be cut; nothing is copied
+        scores_shape = torch.Size((*leading, queries.shape[-2], keys.shape[-2]))
+        _check_mask(mask, scores_shape)
+        mask = mask.expand(torch.broadcast_shapes(mask.shape, scores_shape))
+        leading = mask.shape[:-2]
+    precise = torch.promote_types(queries.dtype, torch.float32)  # sums of many 16-bit numbers stop growing
+    largest = queries.new_full((*leading, queries.shape[-2], 1), -torch.inf, dtype=precise)
+    total = torch.zeros_like(largest)
+    output = largest.new_zeros((*leading, queries.shape[-2], values.shape[-1]))
+    for start in range(0, keys.shape[-2], block_size):
+        block = slice(start, start + block_size)
+        scores = _scores(queries, keys[..., block, :], None if mask is None else mask[..., block], scale).to(precise)
+        before, largest = largest, torch.maximum(largest, scores.detach().amax(dim=-1, keepdim=True))
+        unit = largest.masked_fill(largest.isneginf(), 0.0)  # nothing seen yet: any unit will do
+        shrink, powers = (before - unit).exp(), (scores - unit).exp()
+        total = total * shrink + powers.sum(dim=-1, keepdim=True)
+        output = output * shrink + powers @ values[..., block, :].to(precise)
+    return (output / total.masked_fill(total == 0, 1.0)).to(queries.dtype)
+
+
+# %%
+long = [torch.randn(1, 1024, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+plain = scaled_dot_product_attention(*long, causal_mask(1024))
+for block_size in (1, 64, 1000):
+    difference = (online_softmax_attention(*long, causal_mask(1024), block_size=block_size) - plain).abs().max()
+    print(f"blocks of {block_size:5}: {1024 * block_size:9,} scores at a time, largest difference {difference:.0e}")
+
+# %% [markdown]
+# The same answer, from a sixteenth or a thousandth of the scores. Rabe and Staats (2021) showed that attention needs no quadratic memory at all in this way, and FlashAttention (Dao, Fu, Ermon, Rudra
+# and Ré, 2022) made it fast: blocks small enough for the fastest memory of a GPU, and slopes for which the scores are computed a second time and not stored. What does not shrink is the *work*: every query still meets every key.
 
 # %% tags=["export"]
 import numpy as np

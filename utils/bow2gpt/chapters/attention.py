@@ -336,59 +336,6 @@ def transformer_block(
     return looked + F.linear(hidden, weights["contract"])
 
 
-def online_softmax_attention(
-    queries: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    mask: torch.Tensor | None = None,
-    *,
-    block_size: int = 64,
-    scale: float | None = None,
-) -> torch.Tensor:
-    """The same as `scaled_dot_product_attention`, reading the keys in blocks (Milakov and Gimelshein, 2018).
-
-    It never holds more than `block_size` scores of a query, so memory grows with the length and not with its square.
-
-    But: while slopes are recorded, torch keeps every block; FlashAttention (Dao et al., 2022) computes them again.
-
-    Args:
-        queries: shape (..., queries, head_dim).
-        keys: shape (..., keys, head_dim).
-        values: shape (..., keys, value_dim).
-        mask: as there.
-        block_size: how many keys to read at a time.
-        scale: as there.
-
-    Returns:
-        Shape (..., queries, value_dim).
-
-    Raises:
-        ValueError: if a shape or a type does not fit, or `block_size` is below 1.
-    """
-    _check_values(keys, values)
-    if block_size < 1:
-        raise ValueError(f"got block_size {block_size}; read at least one key at a time")
-    leading = torch.broadcast_shapes(queries.shape[:-2], keys.shape[:-2], values.shape[:-2])
-    if mask is not None:  # a view of full size, so that it can be cut; nothing is copied
-        scores_shape = torch.Size((*leading, queries.shape[-2], keys.shape[-2]))
-        _check_mask(mask, scores_shape)
-        mask = mask.expand(torch.broadcast_shapes(mask.shape, scores_shape))
-        leading = mask.shape[:-2]
-    precise = torch.promote_types(queries.dtype, torch.float32)  # sums of many 16-bit numbers stop growing
-    largest = queries.new_full((*leading, queries.shape[-2], 1), -torch.inf, dtype=precise)
-    total = torch.zeros_like(largest)
-    output = largest.new_zeros((*leading, queries.shape[-2], values.shape[-1]))
-    for start in range(0, keys.shape[-2], block_size):
-        block = slice(start, start + block_size)
-        scores = _scores(queries, keys[..., block, :], None if mask is None else mask[..., block], scale).to(precise)
-        before, largest = largest, torch.maximum(largest, scores.detach().amax(dim=-1, keepdim=True))
-        unit = largest.masked_fill(largest.isneginf(), 0.0)  # nothing seen yet: any unit will do
-        shrink, powers = (before - unit).exp(), (scores - unit).exp()
-        total = total * shrink + powers.sum(dim=-1, keepdim=True)
-        output = output * shrink + powers @ values[..., block, :].to(precise)
-    return (output / total.masked_fill(total == 0, 1.0)).to(queries.dtype)
-
-
 #: Queries, keys, values and a mask (or None) -> what each query found; all (batch, heads, time, head_dim).
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
@@ -698,6 +645,59 @@ class Transformer(torch.nn.Module):
     def forward(self, letters: torch.Tensor, phonemes: torch.Tensor) -> torch.Tensor:
         """Logits of the phoneme after each of those given: (batch, time, target_size)."""
         return self.decode(phonemes, self.encode(letters))[0]
+
+
+def online_softmax_attention(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    *,
+    block_size: int = 64,
+    scale: float | None = None,
+) -> torch.Tensor:
+    """The same as `scaled_dot_product_attention`, reading the keys in blocks (Milakov and Gimelshein, 2018).
+
+    It never holds more than `block_size` scores of a query, so memory grows with the length and not with its square.
+
+    But: while slopes are recorded, torch keeps every block; FlashAttention (Dao et al., 2022) computes them again.
+
+    Args:
+        queries: shape (..., queries, head_dim).
+        keys: shape (..., keys, head_dim).
+        values: shape (..., keys, value_dim).
+        mask: as there.
+        block_size: how many keys to read at a time.
+        scale: as there.
+
+    Returns:
+        Shape (..., queries, value_dim).
+
+    Raises:
+        ValueError: if a shape or a type does not fit, or `block_size` is below 1.
+    """
+    _check_values(keys, values)
+    if block_size < 1:
+        raise ValueError(f"got block_size {block_size}; read at least one key at a time")
+    leading = torch.broadcast_shapes(queries.shape[:-2], keys.shape[:-2], values.shape[:-2])
+    if mask is not None:  # a view of full size, so that it can be cut; nothing is copied
+        scores_shape = torch.Size((*leading, queries.shape[-2], keys.shape[-2]))
+        _check_mask(mask, scores_shape)
+        mask = mask.expand(torch.broadcast_shapes(mask.shape, scores_shape))
+        leading = mask.shape[:-2]
+    precise = torch.promote_types(queries.dtype, torch.float32)  # sums of many 16-bit numbers stop growing
+    largest = queries.new_full((*leading, queries.shape[-2], 1), -torch.inf, dtype=precise)
+    total = torch.zeros_like(largest)
+    output = largest.new_zeros((*leading, queries.shape[-2], values.shape[-1]))
+    for start in range(0, keys.shape[-2], block_size):
+        block = slice(start, start + block_size)
+        scores = _scores(queries, keys[..., block, :], None if mask is None else mask[..., block], scale).to(precise)
+        before, largest = largest, torch.maximum(largest, scores.detach().amax(dim=-1, keepdim=True))
+        unit = largest.masked_fill(largest.isneginf(), 0.0)  # nothing seen yet: any unit will do
+        shrink, powers = (before - unit).exp(), (scores - unit).exp()
+        total = total * shrink + powers.sum(dim=-1, keepdim=True)
+        output = output * shrink + powers @ values[..., block, :].to(precise)
+    return (output / total.masked_fill(total == 0, 1.0)).to(queries.dtype)
 
 
 class AttentionLanguageModel(torch.nn.Module):
