@@ -344,6 +344,9 @@ def fused_attention(
     queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """`scaled_dot_product_attention` by torch's fused function, which never writes the scores down."""
+    if queries.device.type == "cpu" and queries.dtype == torch.bfloat16:  # its 16-bit slopes are slow to compute there
+        with torch.autocast("cpu", enabled=False):
+            return fused_attention(queries.float(), keys.float(), values.float(), mask).to(queries.dtype)
     return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
 
 
