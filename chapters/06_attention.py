@@ -278,6 +278,14 @@ print(
 masked = attention_weights(queries, keys, causal_mask(5), scale=1.0)
 print("in:", masked[2].round(decimals=2).tolist())
 
+# %%
+print(causal_mask(5).int().tolist())
+print(
+    "two queries, five keys:", causal_mask(2, 5).int().tolist(), " window 2:", causal_mask(3, window=2).int().tolist()
+)
+masked = attention_weights(queries, keys, causal_mask(5), scale=1.0)
+print("in:", masked[2].round(decimals=2).tolist())
+
 # %% [markdown]
 # Now *in* can see *cat*, but not *hat*; its weights are $\frac16, \frac46, \frac16$. What is masked gets exactly 0, and the others share its part. The second kind of mask you will meet hides *padding*: words of several lengths are
 # laid in one array, and nobody may look at the filling. Any mask will do that broadcasts to (queries, keys), with more dimensions in front if each sentence has its own.
@@ -393,6 +401,13 @@ some = torch.randn(5, 4)
 identity, swap = torch.eye(4), torch.eye(4)[[2, 3, 0, 1]]
 print(multi_head_attention(some, 0 * identity, identity, identity, identity, num_heads=2)[0] - some.mean(0))
 
+# %%
+row = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]])  # two words, four channels
+print(split_heads(row, head_dim=2).tolist(), "back:", merge_heads(split_heads(row, 2)).tolist())
+some = torch.randn(5, 4)
+identity, swap = torch.eye(4), torch.eye(4)[[2, 3, 0, 1]]
+print(multi_head_attention(some, 0 * identity, identity, identity, identity, num_heads=2)[0] - some.mean(0))
+
 
 # %% [markdown]
 # Two words of four channels became two heads of two words, and back. The last line is a check that you can do in your head: with queries of zero all keys fit equally well, so each head
@@ -490,6 +505,12 @@ for m, n in [(3, 2), (1, 0), (2, 0), (7, 5)]:
     arrows = (apply_rope(torch.tensor([[1.0, 0]]), torch.tensor([place]), quarter)[0] for place in (m, n))
     print(f"positions {m} and {n}: dot product {torch.dot(*arrows):.2f}")
 
+# %%
+quarter = torch.tensor([np.pi / 2], dtype=torch.float32)
+for m, n in [(3, 2), (1, 0), (2, 0), (7, 5)]:
+    arrows = (apply_rope(torch.tensor([[1.0, 0]]), torch.tensor([place]), quarter)[0] for place in (m, n))
+    print(f"positions {m} and {n}: dot product {torch.dot(*arrows):.2f}")
+
 # %% [markdown]
 # As with the pencil. Next, a whole head of 64 channels. Take one query and one key, equal to each other, and put the pair at all distances up to 60, once with the key at position 0 and once at
 # position 1,000. If the wish came true, both curves are one.
@@ -509,13 +530,12 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
 for pair in (0, 4, 8):
     speed = float(rope_frequencies(64)[pair])
     left.plot(distances, np.cos(distances * speed), label=f"pair {pair}", markevery=8)
-left.set_ylim(-1.1, 1.8)
 left.set(title="What does each pair of channels say?", xlabel="distance (positions)", ylabel="dot product of the pair")
 right.plot(distances, by_start[0], label="key at position 0", markevery=6)
 right.plot(distances, by_start[1000], label="key at position 1,000", linestyle="none", markevery=(3, 6))
 right.set(title="And all 32 pairs together?", xlabel="distance (positions)", ylabel="score of query and key")
-left.legend(ncols=3, loc="upper center")
-right.legend()
+for ax in (left, right):
+    ax.legend()
 figures.show(
     fig,
     alt="Left: cosine waves of three pairs, the first fast, the others slower. Right: the mean over 32 pairs falls from 1 with the distance, with ripples; the curves for keys at "
@@ -610,6 +630,19 @@ def transformer_block(
     hidden = torch.relu(F.linear(rms_norm(looked, weights["mlp_gain"]), weights["expand"]))
     return looked + F.linear(hidden, weights["contract"])
 
+
+# %%
+print(rms_norm(torch.tensor([3.0, 4.0])))
+shapes = dict.fromkeys(("query", "key", "value", "output"), (8, 8)) | {"expand": (32, 8), "contract": (8, 32)}
+weights = {name: 0.3 * torch.randn(shape) for name, shape in shapes.items()}
+weights |= {"attention_gain": torch.ones(8), "mlp_gain": torch.ones(8)}
+sequence = torch.randn(6, 8)
+changed = sequence.clone()
+changed[4] += 1  # another fifth word
+difference = transformer_block(sequence, weights, 2, causal_mask(6)) - transformer_block(
+    changed, weights, 2, causal_mask(6)
+)
+print("positions that noticed:", difference.abs().amax(-1).gt(0).int().tolist())
 
 # %%
 print(rms_norm(torch.tensor([3.0, 4.0])))
@@ -856,6 +889,14 @@ block.mlp.part.expand.weight.data, block.mlp.part.contract.weight.data = weights
 by_hand = transformer_block(sequence, weights, 2, causal_mask(6))
 print("block and arithmetic differ by", float((block(sequence[None], causal_mask(6))[0] - by_hand).abs().max()))
 
+# %%
+block = Block(MultiHeadAttention(8, 2, bias=False), FeedForward(8, 32, F.relu, bias=False), norm=lambda: RMSNorm(8))
+for name in ("query", "key", "value", "output"):
+    getattr(block.attention.part, name).weight.data = weights[name]
+block.mlp.part.expand.weight.data, block.mlp.part.contract.weight.data = weights["expand"], weights["contract"]
+by_hand = transformer_block(sequence, weights, 2, causal_mask(6))
+print("block and arithmetic differ by", float((block(sequence[None], causal_mask(6))[0] - by_hand).abs().max()))
+
 # %% [markdown]
 # The module with the same weights gives the same numbers.
 #
@@ -983,10 +1024,10 @@ class Transformer(torch.nn.Module):
 # %% [markdown]
 # Try it on a toy before the dictionary: read eight digits, write them backwards. For an LSTM this is a test of memory; for attention it is a matter of looking at
 # the right place. The same toy answers a question that cost people years. The original put the norm after the sum, and had to raise the learning rate slowly from zero (*warm-up*), or it did not train. Xiong et
-# al. (2020) explained why, and that the norm before the part does not need it. Four small models, with a rather high learning rate. The cell takes some twenty seconds.
+# al. (2020) explained why, and that the norm before the part does not need it. Four small models, with a rather high learning rate. The cell takes some fifteen seconds.
 
 # %%
-def learn_to_reverse(residual: type[PreNorm], warm_up: int, steps: int = 150) -> tuple[Transformer, list[float]]:
+def learn_to_reverse(residual: type[PreNorm], warm_up: int, steps: int = 120) -> tuple[Transformer, list[float]]:
     """Train a small Transformer to write eight digits backwards; returns it with its losses."""
     model = Transformer(
         embedding_dim=32, num_layers=4, hidden_dim=64, source_size=13, target_size=13, residual=residual
@@ -1020,7 +1061,7 @@ for (name, warm_up), (_, losses) in reversers.items():
     label = f"{name}, {'warm-up of 60 steps' if warm_up > 1 else 'no warm-up'}"
     ax.plot(np.arange(len(smooth)) + 8, smooth, label=label, markevery=16)
 ax.axhline(np.log(10), color="0.5", linewidth=1, linestyle=":", marker="")
-ax.text(150, np.log(10), "guessing", va="bottom", ha="right", fontsize=9)
+ax.text(120, np.log(10), "guessing", va="bottom", ha="right", fontsize=9)
 ax.set(title="Which norm needs a warm-up?", xlabel="step", ylabel="loss (nats per digit)", ylim=(0, None))
 ax.legend(fontsize=8)
 figures.show(
@@ -1034,7 +1075,7 @@ figures.show(
 
 # %%
 digits = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]]) + 3
-reverser = reversers["norm before the part", 60][0].eval()
+reverser = reversers["norm before the part", 1][0].eval()
 before = F.pad(digits.flip(1)[:, :-1], (1, 0), value=spelling.START)
 with recorded_attention(reverser) as seen, torch.inference_mode():
     written = reverser(digits, before).argmax(-1)[0] - 3
@@ -1053,8 +1094,7 @@ figures.show(
 
 
 # %% [markdown]
-# The weight of the strongest head lies along the diagonal from bottom left to top right: each place looks at the digit that it has to write, or right beside it. (If a digit came out wrong, you can see that
-# the head did not decide between two neighbours.) Nobody told it where to look. It worked that out from the sinusoids.
+# The strongest head has the answer on its diagonal from bottom left to top right: each place looks at the digit that it has to write. Nobody told it where that is. It worked that out from the sinusoids.
 #
 # ### Softmax on the run
 #
@@ -1126,9 +1166,224 @@ for block_size in (1, 64, 1000):
     difference = (online_softmax_attention(*long, causal_mask(1024), block_size=block_size) - plain).abs().max()
     print(f"blocks of {block_size:5}: {1024 * block_size:9,} scores at a time, largest difference {difference:.0e}")
 
+# %%
+long = [torch.randn(1, 1024, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+plain = scaled_dot_product_attention(*long, causal_mask(1024))
+for block_size in (1, 64, 1000):
+    difference = (online_softmax_attention(*long, causal_mask(1024), block_size=block_size) - plain).abs().max()
+    print(f"blocks of {block_size:5}: {1024 * block_size:9,} scores at a time, largest difference {difference:.0e}")
+
 # %% [markdown]
 # The same answer, from a sixteenth or a thousandth of the scores. Rabe and Staats (2021) showed that attention needs no quadratic memory at all in this way, and FlashAttention (Dao, Fu, Ermon, Rudra
 # and Ré, 2022) made it fast: blocks small enough for the fastest memory of a GPU, and slopes for which the scores are computed a second time and not stored. What does not shrink is the *work*: every query still meets every key.
+
+# %% [markdown]
+# ## On real text
+#
+# ### Spelling to sound: the rematch
+#
+# Chapter 05's best speller reads letters with two LSTMs and looks back at them while it writes phonemes. Against it stands a Transformer of 2017 with two blocks on each side, 96 channels and four heads, which has
+# about as many parameters. Both get the same words, the same trainer, each its own learning rate, and the same *time*: so many seconds for training on this machine. Each trains a few steps first to see how many will fit. The cell takes about
+# fifty seconds. Who do you think gets through more words?
+
+# %%
+from bow2gpt.chapters.sequences import Seq2Seq, pronounce, train_seq2seq
+
+torch.manual_seed(0)
+spell_pairs, sample_entries = spelling.pairs("train"), spelling.entries("validation")[::8]
+contestants = {
+    "LSTM with attention": (lambda: Seq2Seq(attention=True), 4e-3),
+    "Transformer": (lambda: Transformer(embedding_dim=96, hidden_dim=352), 2e-3),
+}
+
+
+def steps_within(build, seconds: float) -> int:
+    """How many training steps of 256 words a model has time for, from a short trial."""
+    trial = build()
+    train_seq2seq(trial, spell_pairs, num_steps=3, progress=False)  # the first steps are slower
+    began = time.perf_counter()
+    train_seq2seq(trial, spell_pairs, num_steps=12, progress=False)
+    return int(12 * seconds / (time.perf_counter() - began))
+
+
+# %%
+spellers, results = {}, {}
+for name, (build, learning_rate) in contestants.items():
+    num_steps = steps_within(build, 22)
+    spellers[name], began = build(), time.perf_counter()
+    losses = train_seq2seq(
+        spellers[name], spell_pairs, num_steps=num_steps, learning_rate=learning_rate, progress=False
+    )
+    trained = time.perf_counter()
+    guesses = pronounce(spellers[name], [entry.word for entry in sample_entries])
+    written = time.perf_counter()
+    rates = spelling.error_rates(guesses, sample_entries)
+    results[name] = losses, trained - began, rates, len(guesses) / (written - trained)
+
+# %%
+print(f"{'':20} parameters  steps  words a second  phoneme errors  word errors  spoken words a second")
+for name, (losses, seconds, rates, speed) in results.items():
+    print(
+        f"{name:20} {spellers[name].num_parameters:10,} {len(losses):6,} {256 * len(losses) / seconds:15,.0f}", end=" "
+    )
+    print(f"{rates.phoneme:15.1%} {rates.word:12.1%} {speed:22,.0f}")
+
+# %%
+fig, ax = plt.subplots()
+for name, (losses, seconds, _, _) in results.items():
+    smooth = np.convolve(losses, np.ones(20) / 20, mode="valid")
+    ax.plot(np.linspace(20 / len(losses), 1, len(smooth)) * seconds, smooth, label=name, markevery=0.1)
+ax.set(title="Who learns faster in the same time?", xlabel="seconds of training", ylabel="loss (nats per phoneme)")
+ax.set_ylim(0, 2.5)
+ax.legend()
+figures.show(
+    fig,
+    alt="Training losses of the LSTM with attention and of the Transformer against seconds: both fall steeply in the first seconds and end close to each other.",
+)
+
+# %% [markdown]
+# Does the Transformer align letters and sounds as the LSTM did? Draw the cross-attention of its last block, the mean over the heads, for a word whose letters and sounds do not match one to one.
+
+# %%
+word = "knights"
+letters = torch.tensor(spelling.encode_words([word]))
+[sounds] = pronounce(spellers["Transformer"], [word])
+phonemes = torch.tensor(spelling.encode_pronunciations([sounds]))
+with recorded_attention(spellers["Transformer"]) as seen, torch.inference_mode():
+    spellers["Transformer"](letters, phonemes[:, :-1])
+alignment = seen["decoder.1.cross.part"][0][0].mean(dim=0)  # (phonemes, letters)
+figures.show(
+    figures.attention_matrix(
+        alignment, [*sounds, "end"], [*word, "end"], title=f"Where does it look to pronounce “{word}”?"
+    ),
+    alt=f"Weights of each phoneme of {word} over its letters: they run roughly down the diagonal from the first letters to the last.",
+)
+
+# %% [markdown]
+# Row by row the weight moves from left to right, as in chapter 05, though more smeared: these are means over heads with several jobs, and a letter's vector has already heard from its neighbours in the encoder.
+#
+# ### Dense, not one-hot
+#
+# The source makes another point worth a measurement: what made this kind of look-up work is that queries and keys are *dense* vectors, not one-hot ones. Chapter 03's exam shows why. Take a word as the query, and three others as keys: two
+# that belong with it, and an odd one. With one-hot vectors all dot products between different words are zero; with chapter 03's vectors (PPMI and SVD, on our own corpus) they are cosines. How much of the
+# weight goes astray, to the odd word?
+
+# %%
+from bow2gpt.chapters.embeddings import (
+    cooccurrence_counts,
+    frequent_words,
+    odd_one_out_items,
+    ppmi,
+    svd_embed,
+    unit_rows,
+    word_ids,
+)
+from bow2gpt.chapters.language_features import words as split_words
+
+spoken = split_words(corpus.text("train").lower())
+vocabulary = frequent_words(spoken, 20)
+company = cooccurrence_counts(word_ids(spoken, vocabulary), len(vocabulary))
+dense = torch.tensor(unit_rows(svd_embed(ppmi(company), 100)))
+
+# %%
+number = {word: index for index, word in enumerate(vocabulary)}
+items = [item for item in odd_one_out_items() if all(word in number for word in item)]
+one_hot, astray = torch.eye(len(vocabulary)), {}
+for name, table in {"one-hot": one_hot, "dense": dense}.items():
+    asked = torch.stack([table[[number[item[1]]]] for item in items])  # (items, 1, dim)
+    answers = torch.stack([table[[number[item[2]], number[item[3]], number[item[0]]]] for item in items])
+    weights = attention_weights(asked, answers, scale=10.0)[:, 0]  # (items, 3)
+    astray[name] = float(weights[:, 2].mean())
+    print(f"{name:8} {table.shape[1]:6,} numbers a word; weight on the odd word {astray[name]:.0%}", end=", ")
+    print(f"a right word leads in {(weights[:, :2].amax(1) > weights[:, 2] + 1e-6).float().mean():.0%}")
+del company, one_hot, spoken
+
+
+# %% [markdown]
+# One-hot queries find their own word or nothing: a third of the weight goes to the odd one, as with dice. Dense ones send it a third of that, with a fiftieth of the numbers, and nobody has trained them to be queries. This is the kitten that finds the cat.
+
+# %% [markdown]
+# ## Against the library
+#
+# Torch's own attention is one fused function, `scaled_dot_product_attention`. The test is strict: the same answers *and* the same slopes, for several kinds of masks, one of which leaves a query with nothing to look at.
+
+# %%
+def largest_differences(mask: torch.Tensor | None) -> tuple[float, float, float]:
+    """Between ours and torch's: of the answers, of the slopes, and of the slopes in blocks."""
+    given = [torch.randn(2, 4, 64, 16, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    found = []
+    for function in (F.scaled_dot_product_attention, scaled_dot_product_attention, online_softmax_attention):
+        answer = function(*given, mask)
+        found.append((answer, *torch.autograd.grad(answer.sin().sum(), given)))
+    theirs, ours, blocks = found
+    differences = [(first - second).abs().max().item() for first, second in zip(ours, theirs)]
+    in_blocks = max((first - second).abs().max().item() for first, second in zip(blocks, theirs))
+    return differences[0], max(differences[1:]), in_blocks
+
+
+# %%
+blind = causal_mask(64).clone()
+blind[7] = False
+masks = {
+    "none": None,
+    "causal": causal_mask(64),
+    "one query sees nothing": blind,
+    "floats": torch.randn(64, 64).double(),
+}
+for name, mask in masks.items():
+    answers, slopes, blocks = largest_differences(mask)
+    print(f"{name:23} answers {answers:.0e}, slopes {slopes:.0e}, in blocks {blocks:.0e}")
+
+# %%
+library = torch.nn.MultiheadAttention(96, 4, batch_first=True)
+ours = MultiHeadAttention(96, 4)
+for name, weight, bias in zip(
+    ("query", "key", "value"), library.in_proj_weight.chunk(3), library.in_proj_bias.chunk(3)
+):
+    getattr(ours, name).weight.data, getattr(ours, name).bias.data = weight.data, bias.data
+ours.output.load_state_dict(library.out_proj.state_dict())
+given = torch.randn(8, 256, 96)
+print("modules differ by", float((ours(given) - library(given, given, given, need_weights=False)[0]).abs().max()))
+heads, ways = split_heads(given, 24), (fused_attention, scaled_dot_product_attention, online_softmax_attention)
+for attend in ways:
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        attend(heads, heads, heads)
+        times.append(time.perf_counter() - began)
+    print(f"{attend.__name__:30} {1e3 * min(times):6.2f} ms")
+
+# %% [markdown]
+# Equal to the last digits, slopes included; and the tests compare whole blocks with torch's `TransformerEncoderLayer` and `TransformerDecoderLayer`, norm first and norm last. The fused function is some times faster than ours, because it never
+# writes the scores to memory: the idea of our last version, without Python in between. From now on it does the work.
+
+# %% [markdown]
+# ## What the source says
+
+# %%
+claims.verdict(
+    23,
+    "Attention works because queries and keys are dense vectors, compared by dot products, and not one-hot ones.",
+    f"with one-hot vectors {astray['one-hot']:.0%} of the weight goes to the word that does not belong, with dense ones {astray['dense']:.0%}; and scaled dot products are what "
+    "the library computes, to the last digits. A small addition: the first attention (Bahdanau et al., 2014) compared its dense vectors with a small network; the dot product came a year later.",
+    "holds",
+)
+
+# %%
+claims.verdict(
+    24,
+    "Query-key-value attention ultimately generates complex numbers.",
+    f"scores, weights and answers are real ({turned_scores.dtype}). Where positions are put in by turning, each pair of channels can be *written* as one complex number, and turning "
+    f"as a multiplication; the two ways differ by {rope_difference:.0e}, and the score is the real part of a product. So there is a true core: a notation for rotations, which the book's models use.",
+    "does not hold",
+)
+
+# %% [markdown]
+# ## The rung
+#
+# Chapter 07 builds the language model that this chapter makes possible. To see what attention alone buys, here is a small one for the ladder, over chapter 04's tokens: two blocks with turned positions, whose
+# causal mask reaches 64 tokens back in each. No place has weights of its own, so the window *slides*, and what is learned of *treaty* one token back serves it two tokens back. A token costs what the tokens before it make it
+# cost, wherever in a text it stands. That makes scoring exact: read windows that overlap by the reach.
 
 # %% tags=["export"]
 import numpy as np
@@ -1295,3 +1550,109 @@ def train_attention_model(
         if report is not None:
             report(step, loss.item())
     return model.double().eval()
+
+
+# %%
+from bow2gpt.chapters.language_features import Tokenizer
+
+train_text, test_text = corpus.text("train"), corpus.text("test")
+tokenizer = Tokenizer.train(train_text, 2048)
+train_ids = tokenizer.encode(train_text)
+nats_to_bits_per_byte = len(train_ids) / (np.log(2) * len(train_text.encode()))
+sample_ids = tokenizer.encode(corpus.text("validation"))[:60_000]
+
+# %% [markdown]
+# One more difference to chapter 04's network: there a window of six tokens was one lesson. Here a sequence of 128 tokens is 128 lessons, one for each position, in one pass. The cell takes about a minute, as long as the networks of chapters 04 and 05 were given.
+
+# %%
+NUM_STEPS = 1500 if half_precision_pays() else 1000  # of 2,048 tokens each
+step_losses, progress = [], tqdm(total=NUM_STEPS, desc="training", mininterval=2)
+
+
+def watch(step: int, loss: float) -> None:
+    step_losses.append(loss * nats_to_bits_per_byte)
+    progress.update()
+
+
+began = time.perf_counter()
+attentive = train_attention_model(AttentionLanguageModel(tokenizer), train_ids, NUM_STEPS, report=watch)
+training_seconds = time.perf_counter() - began
+progress.close()
+print(f"{training_seconds:.0f} s, {2048 * NUM_STEPS / training_seconds:,.0f} tokens a second,", end=" ")
+print(f"{2048 * NUM_STEPS / len(train_ids):.2f} passes, {attentive.num_parameters:,} numbers")
+
+# %%
+sample = tokenizer.decode(sample_ids)
+attentive_bits = ruler.bits_per_byte(attentive, sample)
+print(f"{len(sample.encode()) / 1e3:.0f} kB of validation text: {attentive_bits:.3f} bits per byte")
+print(attentive.generate(80, context="\n\n", temperature=0.7, seed=3))
+
+# %% [markdown]
+# How far back does it look? Its masks can be narrowed after training. With a window of one, each position sees only itself, and attention has nothing to say; then two, four, eight tokens in each block, and so on.
+
+# %%
+short, windows = tokenizer.decode(sample_ids[:15_000]), [1, 2, 4, 8, 16, 32, 64]
+window_bits = []
+for window in windows:
+    attentive.context_length = window
+    window_bits.append(ruler.bits_per_byte(attentive, short))
+
+# %%
+fig, ax = plt.subplots()
+ax.semilogx(windows, window_bits, base=2)
+ax.set_xticks(windows, windows)
+ax.set(title="How far back does it look?", xlabel="tokens that a position may see in each block")
+ax.set_ylabel("bits per byte, validation")
+figures.show(
+    fig,
+    alt="Bits per byte against the width of the window from 1 to 64 tokens: a steep fall to four or eight, and small gains after that.",
+)
+
+# %% [markdown]
+# Most of what it knows sits in the last few tokens, as in chapter 04; but where that network had to stop at six, this one goes on to find a little in thirty and in sixty, at hardly any cost in parameters: a longer window needs no new weights.
+
+# %%
+for name, model in {"attention, two blocks": attentive}.items():
+    print(f"{name} {ruler.bits_per_byte(model, test_text):.3f} bits per byte, {model.num_parameters:,} parameters")
+
+# %%
+print(ladder.table())
+
+# %%
+figures.show(ladder.figure(), alt=ladder.describe())
+
+# %% [markdown]
+# ## What it cannot do
+#
+# * **It cannot see order by itself.** Positions are put in from outside; you have met three ways (sinusoids, turning, and, in chapter 07, learned ones), and none comes from the mathematics of look-up.
+# * **It cannot be long for free.** Twice the length is four times the work. Blocks save the memory and not the work; the cousins save the work and pay in recall.
+# * **It cannot explain itself.** Weights say where a head looked, not what the model made of it, nor why it answered.
+# * **It is small.** Two blocks, a minute of training. The same `Block`, eight times over and with a graphics card's patience, is chapter 07.
+#
+# ## Exercises
+#
+# Open `exercises/06_attention/attention.ipynb`. Eight tasks: `scaled_dot_product_attention`, `causal_mask`, `multi_head_attention`, `cross_attention`, `rms_norm`, `rotary`, `transformer_block` and
+# `online_softmax_attention`, with checks under each; `bow2gpt check 06` in a terminal grades them all.
+#
+# To think about, without a grade: If all values are multiplied by 2, what happens to the answer, and what if all keys are? Two equal words in a sentence have equal keys; can any query tell them apart, and what changes with RoPE? Why may the
+# decoder's cross-attention see the whole word, when its self-attention may not?
+#
+# ## Further reading
+#
+# * A. Graves, G. Wayne and I. Danihelka (2014). *Neural Turing machines.* arXiv:1410.5401.
+# * D. Bahdanau, K. Cho and Y. Bengio (2015). *Neural machine translation by jointly learning to align and translate.* ICLR.
+# * M.-T. Luong, H. Pham and C. D. Manning (2015). *Effective approaches to attention-based neural machine translation.* EMNLP.
+# * J. L. Ba, J. R. Kiros and G. E. Hinton (2016). *Layer normalization.* arXiv:1607.06450.
+# * A. Vaswani, N. Shazeer, N. Parmar, J. Uszkoreit, L. Jones, A. N. Gomez, Ł. Kaiser and I. Polosukhin (2017). *Attention is all you need.* NeurIPS.
+# * M. Milakov and N. Gimelshein (2018). *Online normalizer calculation for softmax.* arXiv:1805.02867.
+# * K. Clark, U. Khandelwal, O. Levy and C. D. Manning (2019). *What does BERT look at? An analysis of BERT's attention.* BlackboxNLP.
+# * S. Jain and B. C. Wallace (2019). *Attention is not explanation.* NAACL. And S. Wiegreffe and Y. Pinter (2019). *Attention is not not explanation.* EMNLP.
+# * J. Vig (2019). *A multiscale visualization of attention in the Transformer model.* ACL, system demonstrations.
+# * B. Zhang and R. Sennrich (2019). *Root mean square layer normalization.* NeurIPS.
+# * I. Beltagy, M. E. Peters and A. Cohan (2020). *Longformer: the long-document Transformer.* arXiv:2004.05150.
+# * A. Katharopoulos, A. Vyas, N. Pappas and F. Fleuret (2020). *Transformers are RNNs: fast autoregressive Transformers with linear attention.* ICML.
+# * R. Xiong et al. (2020). *On layer normalization in the Transformer architecture.* ICML.
+# * M. N. Rabe and C. Staats (2021). *Self-attention does not need O(n²) memory.* arXiv:2112.05682.
+# * J. Su, Y. Lu, S. Pan, B. Wen and Y. Liu (2021). *RoFormer: enhanced Transformer with rotary position embedding.* arXiv:2104.09864.
+# * T. Dao, D. Y. Fu, S. Ermon, A. Rudra and C. Ré (2022). *FlashAttention: fast and memory-efficient exact attention with IO-awareness.* NeurIPS.
+# * M. Poli et al. (2023). *Hyena hierarchy: towards larger convolutional language models.* ICML.

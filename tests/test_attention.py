@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bow2gpt import spelling
+from bow2gpt import ruler, spelling
 from bow2gpt.chapters import attention
 from bow2gpt.chapters.attention import Block, FeedForward, MultiHeadAttention, PostNorm, PreNorm, RMSNorm, Rope
+from bow2gpt.chapters.language_features import ByteTokenizer
 
 
 def drawn(*shape, seed=0, dtype=torch.float64, slopes=False):
@@ -570,3 +571,64 @@ def test_transformer_refuses_what_is_too_long():
     letters, phonemes = words_and_sounds()
     with pytest.raises(ValueError, match="at most 4 places"):
         model(letters, phonemes)
+
+
+# The small language model
+
+
+def small_language_model(context_length=5, num_layers=2):
+    model = attention.AttentionLanguageModel(ByteTokenizer(), context_length, 16, 2, num_layers)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data = 0.5 * torch.randn(parameter.shape, generator=generator)
+    return model.double().eval()
+
+
+def test_language_model_feels_what_is_in_reach_and_nothing_before():
+    model = small_language_model()
+    assert model.reach == 9
+    text = "the union of the states"
+    plain = model.token_log_probs(text)
+    for place in range(1, len(text) - 1):
+        changed = model.token_log_probs(text[:place] + "#" + text[place + 1 :])
+        moved = np.flatnonzero(np.abs(plain - changed) > 1e-12)
+        assert moved.min() == place
+        assert moved.max() == min(place + model.reach, len(text) - 1)
+
+
+def test_language_model_scores_in_windows_as_in_one_go():
+    model = small_language_model()
+    text = "We, the people. " * 90  # longer than two windows
+    ids = np.concatenate([[256], model.tokenizer.encode(text)])
+    with torch.inference_mode():
+        logits = model(torch.tensor(ids[:-1].astype(np.int64))[None])[0].log_softmax(dim=-1)
+    expected = logits[torch.arange(len(ids) - 1), torch.tensor(ids[1:].astype(np.int64))]
+    np.testing.assert_allclose(model.token_log_probs(text), expected.numpy(), rtol=1e-10)
+    np.testing.assert_allclose(model.token_log_probs(text[700:], text[:700]), expected.numpy()[700:], rtol=1e-10)
+
+
+def test_language_model_does_not_care_where_in_a_text_it_stands():
+    model, phrase = small_language_model(), "of the people, by the people"
+    early, late = (model.token_log_probs(phrase, context) for context in ("in this " * 2, "in this " * 40))
+    np.testing.assert_allclose(early, late, rtol=1e-10)
+
+
+def test_language_model_begins_as_counts_and_learns():
+    tokenizer, text = ByteTokenizer(), "the people of the union " * 40
+    losses = []
+    model = attention.AttentionLanguageModel(tokenizer, 8, 16, 2, 1)
+    attention.train_attention_model(
+        model, tokenizer.encode(text), 80, 8, sequence_length=24, report=lambda step, loss: losses.append(loss)
+    )
+    counts = np.bincount(tokenizer.encode(text), minlength=256) + 1.0
+    share = counts / counts.sum()
+    entropy = -np.sum(np.bincount(tokenizer.encode(text), minlength=256) / len(text) * np.log(share))
+    assert losses[0] == pytest.approx(entropy, rel=0.1)
+    assert ruler.bits_per_byte(model, text) < 1.0
+
+
+def test_language_model_refuses():
+    with pytest.raises(ValueError, match="context_length 0"):
+        attention.AttentionLanguageModel(ByteTokenizer(), 0)
+    with pytest.raises(ValueError, match="got 1 tokens"):
+        attention.train_attention_model(small_language_model(), np.array([3]), 1)
