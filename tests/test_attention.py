@@ -618,7 +618,7 @@ def test_language_model_begins_as_counts_and_learns():
     losses = []
     model = attention.AttentionLanguageModel(tokenizer, 8, 16, 2, 1)
     attention.train_attention_model(
-        model, tokenizer.encode(text), 80, 8, sequence_length=24, report=lambda step, loss: losses.append(loss)
+        model, tokenizer.encode(text), 150, 8, 24, learning_rate=2e-2, report=lambda step, loss: losses.append(loss)
     )
     counts = np.bincount(tokenizer.encode(text), minlength=256) + 1.0
     share = counts / counts.sum()
