@@ -466,7 +466,7 @@ class ReadsInWindows(torch.nn.Module):
         min_p: float = 0.0,
         seed: int = 0,
     ) -> Iterator[str]:
-        """Write: yields each token's text as soon as it is drawn; a character of several tokens comes when it is whole."""
+        """Yields each token's text as soon as it is drawn; a character of several tokens comes when it is whole."""
         tokenizer = self._tokenizer()
         ids = torch.tensor(np.asarray(tokenizer.encode(context), dtype=np.int64))
         written, shown = [], ""
@@ -563,7 +563,7 @@ class GPT(ReadsInWindows):
         self.call = _call
 
     def _initialise(self) -> None:
-        """Each block begins as a mere short cut, and every token as equally likely, or nearly so if the head is tied."""
+        """Each block begins as a mere short cut, and all tokens as equally likely, or nearly so with a tied head."""
         torch.nn.init.normal_(self.embedding.weight, std=0.02 if self.config.tied else 1.0)
         torch.nn.init.zeros_(self.output.weight)
         for name, parameter in self.blocks.named_parameters():
@@ -777,7 +777,7 @@ def _fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], origin: P
 
 
 def num_weights(config: GPTConfig) -> int:
-    """Weights that each token is multiplied with: the matrices of the blocks and the output layer (Kaplan et al., 2020)."""
+    """Weights that a token is multiplied with: matrices of the blocks and the output layer (Kaplan et al., 2020)."""
     channels, matrices = config.embedding_dim, 3 if config.mlp == "swiglu" else 2
     block = 4 * channels**2 + matrices * channels * config.hidden_dim
     return config.num_layers * block + config.vocabulary_size * channels
@@ -848,7 +848,8 @@ def newton_schulz(matrix: torch.Tensor, num_steps: int = 5) -> torch.Tensor:
     """
     if matrix.ndim < 2 or not matrix.is_floating_point() or num_steps < 0:
         raise ValueError(
-            f"got {matrix.dtype} of shape {tuple(matrix.shape)} and {num_steps} steps; expected floats, (..., rows, columns)"
+            f"got {matrix.dtype} of shape {tuple(matrix.shape)} and {num_steps} steps; expected floats, "
+            "(..., rows, columns)"
         )
     tall = matrix.shape[-2] > matrix.shape[-1]
     result = matrix.mT if tall else matrix
@@ -896,7 +897,7 @@ def muon_step(
 
 
 class Muon(torch.optim.Optimizer):
-    """`muon_step` for many matrices; those of equal shape are orthogonalised together, in 16 bits where that is fast."""
+    """`muon_step` for many matrices; those of equal shape go together, in 16 bits where that is fast."""
 
     def __init__(
         self, params: Iterable[torch.nn.Parameter], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.0
@@ -1279,8 +1280,8 @@ def resume_is_exact(
 ) -> bool:
     """Whether a training run that was stopped and resumed equals an unbroken one, bit for bit.
 
-    One run goes through. A second one is saved after `stop_after` steps, goes on for a step as a run does that is killed
-    between two checkpoints, and is lost; all random generators of the process are in another state when it comes back.
+    One run goes through. A second one is saved after `stop_after` steps, goes on for a step, as a run does that is
+    killed between two checkpoints, and is lost; when it comes back, all global random generators are in another state.
 
     Args:
         make: begins a run, seeds included.
