@@ -1,7 +1,55 @@
 # %% [markdown]
 # # 07 Mini-GPT
 #
-# *From Bag of Words to GPT, chapter 07.*
+# *From Bag of Words to GPT, chapter 07. About two hours of reading and running; every cell together takes a little over three minutes on two cores.*
+#
+# ## Where we are
+#
+# You have all the parts. Chapter 01 cut texts into tokens and gave you the ruler, chapter 02 counted, chapter 03 found vectors for words, chapter 04 learned by
+# slopes, chapter 05 read in order and paid for it in time, chapter 06 threw the reader away and kept the look back. Its last model, two blocks of attention trained for a
+# minute, was still worse than counting.
+#
+# This chapter puts the parts together into the machine that the book is named after: a *generative pretrained Transformer*, GPT (Radford et al., 2018). Nothing in
+# it is new except the way in which it is trained, and that is most of the chapter: which batches, which optimiser, which precision, how not to lose a
+# run when the power fails, what it costs. You train one here, in a hundred seconds; the same cells train a larger one if there is a graphics card. Then you let it
+# write, find out when the same seed gives the same text, do the arithmetic of the big runs, and look at the ladder as a whole.
+
+# %%
+import csv
+import tempfile
+import time
+from importlib import resources
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from bow2gpt import claims, corpus, figures, ladder
+
+torch.set_flush_denormal(True)  # numbers too small to matter would be slow
+
+# %% [markdown]
+# ## The idea by hand
+#
+# ### A lesson at every position
+#
+# A GPT reads a window of tokens and says, after *each* of them, what comes next. So a window of eight tokens is eight lessons, and the answers to all of them are
+# the same window, one token later. Let the text be the numbers 0, 1, 2, ... and cut a window of five at place 3.
+
+# %%
+counting_text = np.arange(20)
+inputs, targets = counting_text[3:8], counting_text[4:9]
+for place in range(len(inputs)):
+    print("after", *inputs[: place + 1], "comes", targets[place])
+
+# %% [markdown]
+# The causal mask of chapter 06 makes this honest: the answer after 3, 4, 5 cannot look at 6, though 6 stands in the same row. One pass through the network, five
+# predictions, five losses, one mean. An encoder-decoder gets one such row for each pair it is shown; a decoder needs no pairs, so any text will do. That is the whole
+# secret of *pretraining*: the internet is one long exercise with the answers printed beside it.
+#
+# How many windows has a text of $n$ tokens, if a window has $C$ and needs one token more for the last answer? The first may start at 0, the last at $n - C - 1$: there are $n - C$.
+# `get_batch` draws from all of them. The text may be a file far larger than memory: mapped into the address space, only the pages that are touched are read.
 
 # %% tags=["export"]
 import numpy as np
@@ -39,6 +87,28 @@ def get_batch(
     rows = token_ids[starts[:, None] + np.arange(context_length + 1)].astype(np.int64)  # (batch, context_length + 1)
     return torch.from_numpy(rows[:, :-1].copy()), torch.from_numpy(rows[:, 1:].copy())
 
+
+# %%
+inputs, targets = get_batch(counting_text, batch_size=3, context_length=5, rng=np.random.default_rng(0))
+print(inputs.tolist(), targets.tolist(), sep="\n")
+
+# %% [markdown]
+# ### A GPT with a pencil
+#
+# A language of two tokens, $A$ and $B$, and vectors of two numbers. Let the embeddings be $A = (1, 1)$ and $B = (1, -1)$. There is one block. Its queries are zero, so all scores are
+# equal, and attention is a plain mean over what came before. Values and output are the identity. The MLP has one hidden cell, which reads minus the second channel, and
+# adds five times its answer to the second channel. The text is $AB$.
+#
+# *First block half.* RMS norm divides by the root of the mean square, which is 1 for both tokens, so they stay as they are. After $A$ attention finds the mean of $A$ alone, $(1, 1)$; after
+# $B$ the mean of both, $(1, 0)$. Added to what was there: $(2, 2)$ and $(2, -1)$.
+#
+# *Second half.* Normed, these are $(1, 1)$ and $(2, -1)/\sqrt{2.5}$. The hidden cell reads minus the second channel, $-1$ and $1/\sqrt{2.5}$, and bends it by $\mathrm{relu}(x)^2$: that makes 0 and $1/2.5 = 0.4$. Five
+# times that is 0 and 2. So the stream is $(2, 2)$ and $(2, 1)$.
+#
+# *Output.* Normed again: $(1, 1)$ and $(2, 1)/\sqrt{2.5}$. The embeddings serve as output rows, too. After $A$ the logits of $A$ and $B$ are $1 + 1 = 2$ and $1 - 1 = 0$; after $AB$ they are $3/\sqrt{2.5} = 1.90$ and $1/\sqrt{2.5} = 0.63$. Both
+# times it would go on with $A$.
+#
+# Here is that computation for any number of blocks, as one function of token ids and weights. It uses chapter 06's functions and nothing else. RoPE turns queries and keys, which changes nothing while the queries are zero.
 
 # %% tags=["export"]
 import math
@@ -115,6 +185,27 @@ def _check_ids(token_ids: torch.Tensor, vocabulary_size: int, dims: int = 2) -> 
                 "another tokenizer?"
             )
 
+
+# %%
+A, B, identity = [1.0, 1.0], [1.0, -1.0], torch.eye(2)
+pencil = {"embedding": torch.tensor([A, B]), "norm_gain": torch.ones(2)}
+pencil |= {f"blocks.0.{name}": torch.ones(2) for name in ("attention_gain", "mlp_gain")}
+pencil |= {"blocks.0.query": torch.zeros(2, 2), "blocks.0.key": identity}
+pencil |= {"blocks.0.value": identity, "blocks.0.output": identity}
+pencil |= {"blocks.0.expand": torch.tensor([[0.0, -1.0]]), "blocks.0.contract": torch.tensor([[0.0], [5.0]])}
+print(gpt_forward(torch.tensor([0, 1]), pencil, num_heads=1).round(decimals=2))
+
+# %% [markdown]
+# As by hand. This is a GPT. GPT-2 has the same picture, with 50,257 tokens, 768 channels, 12 blocks of 12 heads, and other parts in a few places: layer norm, GELU, learned positions.
+#
+# ## Build it
+#
+# ### The list of parts
+#
+# There are choices to make, and the next decade will make others. So the model is not written with a branch for each option. A *configuration* names the parts; tables
+# turn names into parts; the model only strings them together. Read the attributes: each is a decision, and each is put on trial further down. The last lines are the *one dial*. Give a depth, and
+# everything else follows: 64 channels for each head, as many heads as blocks, a learning rate that falls with the depth, and enough steps for twenty tokens a weight, which
+# Hoffmann et al. (2022) found to be the best use of a given number of operations.
 
 # %% tags=["export"]
 from dataclasses import asdict, dataclass, replace
@@ -228,6 +319,11 @@ class GPTConfig:
         steps = max(1, round(20 * num_weights(config) / tokens_per_step))
         return replace(config, **{"num_steps": steps} | changes)
 
+
+# %% [markdown]
+# Now the tables, and the few parts that chapter 06 does not have. *SwiGLU* multiplies one hidden layer with another. *Learned positions* are a vector for each place, as in GPT-2. *QK-norm* norms queries and
+# keys, so that no score grows without bound when the learning rate is bold. *Hashed bigrams* give each pair of neighbouring tokens a vector of its own: chapter 02 in a corner of chapter 07. A *soft cap* keeps the
+# logits from running away. And `make_block` puts a block together.
 
 # %% tags=["export"]
 NORMS = {
@@ -361,6 +457,15 @@ def make_block(config: GPTConfig) -> Block:
     )
     return Block(attention, MLPS[config.mlp](config), lambda: NORMS[config.norm](config), dropout=config.dropout)
 
+
+# %% [markdown]
+# ### A model that reads in windows
+#
+# The ruler asks for the probability of texts far longer than the window. Where do you cut? Score each window for itself, and the first token of each has no past. Score each token with a full window of past,
+# and you read everything hundreds of times. The middle way: score half a window at a time, with the half before it as its past. Each token is read twice and sees at least half a window.
+#
+# One thing matters for the laws: where a token's window begins may depend on its place only, not on where the text was cut, or else the chain rule fails. The other methods are chapter 06's. `stream` is new: it
+# hands out each piece of text as soon as there is one. Scores are computed in double precision, in a copy of the weights, so that training may go on in its own.
 
 # %% tags=["export"]
 import copy
@@ -528,6 +633,12 @@ def _in_double_precision(model: torch.nn.Module) -> torch.nn.Module:
         _TWINS[model] = state, twin
     return twin
 
+
+# %% [markdown]
+# ### The model
+#
+# What is left is short: embeddings, what is added to them, the blocks, a norm, the output layer. The matrices that lead back into the stream begin at zero, so that a new model is a short cut from embedding to output, and each block
+# comes to life when it has something to say. `make_optimisers` and `checkpoint_activations` are explained below; `from_pretrained` reads the weights that OpenAI published for GPT-2, and most of its lines translate names.
 
 # %% tags=["export"]
 import json
@@ -787,6 +898,19 @@ def _fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], origin: P
     model.load_state_dict({name: tensors[name].float() for name in own})
 
 
+# %%
+config = GPTConfig(vocabulary_size=50, context_length=8, num_layers=2, num_heads=2, embedding_dim=16)
+model = GPT(config)
+print(model(torch.tensor([[1, 2, 3]])).shape, f"{model.num_parameters:,} parameters")
+
+
+# %% [markdown]
+# ### Count before you build
+#
+# A configuration is enough to know the size. In a block, attention has four matrices of $d \times d$, the MLP two of $d \times 4d$: together $12 d^2$. For GPT-2 with $d = 768$ that is 7.1 million a block, 85
+# million in twelve; the table of 50,257 tokens has 38.6 million more. `num_weights` counts what a token is multiplied with, which decides the time; `count_parameters` counts everything, which decides the
+# memory. Torch can check it without making the numbers: on the device called *meta*, tensors have a shape and no content.
+
 # %% tags=["export"]
 def num_weights(config: GPTConfig) -> int:
     """Weights that a token is multiplied with: matrices of the blocks and the output layer (Kaplan et al., 2020)."""
@@ -811,6 +935,23 @@ def count_parameters(config: GPTConfig) -> int:
     tables += config.context_length if config.positions == "learned" else 0
     return tables * channels + config.num_layers * block + norm
 
+
+# %%
+shapes = {"small": (12, 12, 768), "medium": (24, 16, 1024), "large": (36, 20, 1280), "xl": (48, 25, 1600)}
+for name, (layers, heads, channels) in shapes.items():
+    config = gpt2_config(num_layers=layers, num_heads=heads, embedding_dim=channels)
+    with torch.device("meta"):
+        made = GPT(config).num_parameters
+    print(f"GPT-2 {name:7} {count_parameters(config):13,} by arithmetic, {made:13,} made")
+
+
+# %% [markdown]
+# The first is the "124M" that you will meet again. (The paper says 117M; its authors corrected that when they published the weights.)
+#
+# ### How fast to walk
+#
+# A new network does not know where it is going, so the first steps are short; a trained one is looking for the bottom of a valley, so the last ones are short, too. GPT-3 rises in a straight line and falls along half a cosine. By hand: ten
+# steps, two of them warm-up. The shares are $\frac12, 1$, then with $\frac{1 + \cos(\pi s / 8)}{2}$ for $s = 0, 1, \ldots$: $1, 0.96, 0.85, 0.69, 0.5, \ldots$ What is "1" in learning rate is another question, and depends on the optimiser.
 
 # %% tags=["export"]
 def lr_schedule(step: float, num_steps: int, warmup_steps: int, floor: float = 0.0) -> float:
@@ -842,6 +983,20 @@ def lr_schedule(step: float, num_steps: int, warmup_steps: int, floor: float = 0
     done = (step - warmup_steps) / max(1, num_steps - warmup_steps) if step < num_steps else 1.0
     return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
 
+
+# %%
+print(*(f"{lr_schedule(step, 10, 2):.2f}" for step in range(11)))
+
+
+# %% [markdown]
+# ### Muon
+#
+# Chapter 04's AdamW looks at each number of a weight matrix by itself. But a matrix is more than its numbers: it sends directions to directions. Its gradient usually has a few large directions and many small ones, and
+# a step along the gradient goes far in the few. *Muon* (Jordan et al., 2024) goes equally far in all of them. Every matrix is $U S V^\top$ with $S$ diagonal, its *singular values*: how large each direction is. Muon steps along $U V^\top$, as if they all were 1.
+#
+# To take a matrix apart is slow. But you need not. Take the odd polynomial $p(s) = 3.4445\,s - 4.7750\,s^3 + 2.0315\,s^5$. The matrix $3.4445\,X - 4.7750\,(XX^\top)X + 2.0315\,(XX^\top)^2X$ has the same directions as $X$, and singular values $p(s)$: products of
+# matrices are enough. Do it five times (*Newton-Schulz*), and all values are near 1. By hand: the gradient is $\mathrm{diag}(4, 3)$. Its norm is $\sqrt{16 + 9} = 5$; divide, and it is $\mathrm{diag}(0.8, 0.6)$. Then
+# $p(0.8) = 2.756 - 2.445 + 0.666 = 0.977$ and $p(0.6) = 2.067 - 1.031 + 0.158 = 1.193$. One step, and 4 to 3 has become 1 to 1.2.
 
 # %% tags=["export"]
 def newton_schulz(matrix: torch.Tensor, num_steps: int = 5) -> torch.Tensor:
@@ -909,6 +1064,33 @@ def muon_step(
     update = newton_schulz(gradient.lerp(mean, momentum))  # Nesterov: the mean as the next step will see it
     return parameter - learning_rate * max(1.0, parameter.shape[0] / parameter.shape[1]) ** 0.5 * update
 
+
+# %%
+print(newton_schulz(torch.diag(torch.tensor([4.0, 3.0])), num_steps=1))
+gradient = torch.diag(torch.tensor([1.0, 0.1, 0.01]))
+print(
+    *(torch.linalg.svdvals(newton_schulz(gradient, steps)).round(decimals=3).tolist() for steps in range(6)), sep="\n"
+)
+
+# %%
+steps, sizes = range(8), np.geomspace(1e-3, 1, 200)
+fig, ax = plt.subplots()
+for number in (1, 3, 5):
+    matrix = torch.diag_embed(torch.tensor(sizes)[:, None])
+    bent = sizes.copy()
+    for _ in range(number):
+        bent = 3.4445 * bent - 4.7750 * bent**3 + 2.0315 * bent**5
+    ax.semilogx(sizes, bent, label=f"after {number} step{'s' * (number > 1)}", markevery=25)
+ax.set(title="How fast do small directions catch up?", xlabel="singular value before", ylabel="singular value after")
+ax.legend()
+figures.show(
+    fig,
+    alt="Singular values after one, three and five steps against those before: after five steps everything above about 0.01 lies between 0.7 and 1.2.",
+)
+
+# %% [markdown]
+# After five steps whatever was above a hundredth of the largest is between 0.7 and 1.2. That is not exact, and need not be. The rest of `muon_step` is chapter 04's momentum, looking one step ahead as in Nesterov's method, and a scale that makes the same
+# learning rate right for tall and for square matrices. As an optimiser, matrices of equal shape are stacked, and the products run in 16 bits. Embeddings and vectors are no matrices in this sense (each row of a table is on its own), so AdamW keeps them.
 
 # %% tags=["export"]
 from collections.abc import Iterable
@@ -978,6 +1160,13 @@ def _orthogonal(stack: torch.Tensor) -> torch.Tensor:
     return newton_schulz(stack.bfloat16() if halves else stack)
 
 
+# %% [markdown]
+# ### Large batches on small machines
+#
+# If a batch does not fit, cut it into parts, compute the gradient of each, and add. The trap is in the mean. Take three rows with losses 1, 2 and 6 whose mean is 3, cut into a part of two and a part of one. The means are 1.5 and 6; their
+# mean is 3.75, which is wrong. Weigh each by its share, $\frac23 \cdot 1.5 + \frac13 \cdot 6 = 3$, and it is right again. The same holds if some targets do not count: what matters is how many do. Many training scripts had this mistake, until a good many people looked
+# at their losses closely in 2024.
+
 # %% tags=["export"]
 #: A target that is not scored, as torch's cross entropy has it.
 IGNORED = -100
@@ -1033,6 +1222,463 @@ def accumulate_gradients(
 def _num_scored(targets: torch.Tensor) -> int:
     return targets.numel() if targets.is_floating_point() else int((targets != IGNORED).sum())
 
+
+# %%
+ids, answers = torch.randint(50, (5, 8)), torch.randint(50, (5, 8))
+gradients = {}
+for num_parts in (1, 2, 5):
+    model.zero_grad()
+    loss = accumulate_gradients(model.double(), ids, answers, num_parts)
+    gradients[num_parts] = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None])
+    print(num_parts, f"parts: loss {loss:.6f}, gradient off by {(gradients[num_parts] - gradients[1]).abs().max():.0e}")
+
+# %% [markdown]
+# A last way to save memory is *activation checkpointing* (Chen et al., 2016): keep only what goes into each block, and when the slopes come back, compute the inside of the block once more. A third more work, and a fraction of the memory.
+#
+# ### Precision
+#
+# The weights are 32-bit numbers, but their products may run in 16. There are two such formats. *fp16* has ten bits for digits and reaches from $6 \cdot 10^{-8}$ to 65,504: gradients below that vanish, so the loss is multiplied by a large number first and the gradient divided
+# by it afterwards (Micikevicius et al., 2018). *bf16* has seven bits for digits and the reach of a 32-bit number. The cell asks each of them for a small gradient, a large sum, and one plus a hundredth.
+
+# %%
+for kind in (torch.float32, torch.float16, torch.bfloat16):
+    small, large, near = (torch.tensor(number, dtype=kind).item() for number in (1e-8, 1e5, 1.01))
+    print(f"{str(kind):15} 1e-8 is {small:.1e}, 1e5 is {large:.1e}, 1.01 is {near:.4f}")
+
+# %% [markdown]
+# Hence the recipe of `bow2gpt.training`: bf16 where the chip multiplies it fast (on a CPU it is chapter 04's `half_precision_pays` that decides), fp16 with a scaled loss on older cards, fp32 otherwise. Weights, norms, softmax and the optimisers' memories stay in 32 bits, as
+# sums of many small things would stop growing.
+
+# %% [markdown]
+# ### Going on where it stopped
+#
+# A run of days meets a power cut. What has to be in a checkpoint? The weights; the optimisers' memories; how many steps were done, for the schedule; and where the random numbers stand, for batches and dropout. Forget one, and
+# the loss goes on almost as before, which is why nobody notices. So test it: one run goes through, another is saved, killed and resumed, and all losses and the last checkpoint must be the same *bit for bit*. `resume_is_exact` works for any training loop.
+# It is nasty in two ways. The run goes on for a step after it was saved, so a checkpoint that only points at the live weights is spoiled; and all global random generators are disturbed, as they would be in another process.
+
+# %% tags=["export"]
+import random
+from contextlib import contextmanager
+
+
+def resume_is_exact(
+    make: Callable[[], Any],
+    step: Callable[[Any], Any],
+    save: Callable[[Any], Any],
+    load: Callable[[Any], Any],
+    num_steps: int,
+    stop_after: int,
+) -> bool:
+    """Whether a training run that was stopped and resumed equals an unbroken one, bit for bit.
+
+    One run goes through. A second one is saved after `stop_after` steps, goes on for a step, as a run does that is
+    killed between two checkpoints, and is lost; when it comes back, all global random generators are in another state.
+
+    Args:
+        make: begins a run, seeds included.
+        step: does one step of it and gives its loss, or whatever is worth comparing.
+        save: gives a checkpoint: anything that `load` understands.
+        load: gives a run that goes on from a checkpoint.
+        num_steps: of the whole run.
+        stop_after: steps before it is stopped, 0 to num_steps.
+
+    Returns:
+        True if all losses and the last checkpoint are the same.
+
+    Raises:
+        ValueError: if `stop_after` is not from 0 to `num_steps`.
+    """
+    if not 0 <= stop_after <= num_steps:
+        raise ValueError(f"got stop_after {stop_after}; expected 0 to num_steps = {num_steps}")
+    with _own_chance():
+        run = make()
+        losses = [_kept(step(run)) for _ in range(num_steps)]
+        last = _kept(save(run))
+    with _own_chance():
+        run = make()
+        again = [_kept(step(run)) for _ in range(stop_after)]
+        saved = save(run)
+        if stop_after < num_steps:
+            step(run)
+    with _own_chance(disturb=True):
+        run = load(saved)
+        again += [_kept(step(run)) for _ in range(num_steps - stop_after)]
+        return _equal(losses, again) and _equal(last, save(run))
+
+
+@contextmanager
+def _own_chance(disturb: bool = False) -> Iterator[None]:
+    """Run with global random generators that are put back afterwards; disturbed, as those of another process."""
+    kept = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            if disturb:
+                for seed in (random.seed, np.random.seed, torch.manual_seed):
+                    seed(20_011)
+            yield
+        finally:
+            random.setstate(kept[0])
+            np.random.set_state(kept[1])
+
+
+def _kept(value: Any) -> Any:
+    """A copy that later steps do not change."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(map(_kept, value))
+    return {key: _kept(each) for key, each in value.items()} if type(value) is dict else copy.deepcopy(value)
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Whether two values are the same to the last bit, NaN included."""
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        alike = first.dtype == second.dtype and first.shape == second.shape
+        return alike and bool(((first == second) | ((first != first) & (second != second))).all())
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype.kind in "fc")
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(_equal(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return type(first) is type(second) and len(first) == len(second) and all(map(_equal, first, second))
+    if isinstance(first, float) and isinstance(second, float) and math.isnan(first) and math.isnan(second):
+        return True
+    return type(first) is type(second) and bool(first == second)
+
+
+# %% [markdown]
+# A loop as people write it: one weight matrix, Muon, noise from torch's global generator. The first way of saving keeps weights and count. The second keeps everything.
+
+# %%
+class Loop:
+    """A training loop that draws its data from torch's global random numbers."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.weight, self.state = torch.zeros(3, 3), {}
+
+    def step(self) -> float:
+        data = torch.randn(3, 3)
+        self.weight = muon_step(self.weight, self.weight - data, self.state)
+        return float((self.weight - data).square().mean())
+
+    def save_weight(self) -> dict:
+        return {"weight": self.weight}
+
+    def save_all(self) -> dict:
+        return {"weight": self.weight, "state": dict(self.state), "chance": torch.get_rng_state()}
+
+    @classmethod
+    def load(cls, saved: dict) -> "Loop":
+        loop = cls()
+        loop.weight, loop.state = saved["weight"], dict(saved.get("state", {}))
+        torch.set_rng_state(saved.get("chance", torch.get_rng_state()))
+        return loop
+
+
+# %%
+for save in (Loop.save_weight, Loop.save_all):
+    print(save.__name__, resume_is_exact(Loop, Loop.step, save, Loop.load, num_steps=6, stop_after=3))
+
+# %% [markdown]
+# The book's trainer passes the same test (`tests/test_training.py` kills it with SIGKILL at random steps). It draws the batch of a step from the seed and the number of the step alone, so there is nothing to save; it writes a checkpoint beside the old one and then
+# exchanges them, so that a power cut in between costs nothing; and several processes under `torchrun` share out the very batch that one would see. The function below hands a GPT to it. In a pass over the text each window comes once, in an order that is new in every pass.
+
+# %% tags=["export"]
+from collections.abc import Sequence
+
+from bow2gpt.token_files import windows
+from bow2gpt.training import Settings, Trainer
+
+
+def shuffled_batches(
+    token_ids: np.ndarray, context_length: int, batch_size: int, seed: int = 0
+) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
+    """Give a function from the number of a step to its batch; in each pass over the text every window comes once.
+
+    A pass cuts the text into windows side by side, from another first token each time, and shuffles them.
+
+    Args:
+        token_ids: shape (tokens,).
+        context_length: tokens of a window.
+        batch_size: windows of a batch.
+        seed: decides the cuts and the order.
+
+    Raises:
+        ValueError: if the text is too short for a window and the token after it.
+    """
+    num_windows = (len(token_ids) - 1) // context_length
+    if num_windows < 1 or batch_size < 1:
+        raise ValueError(
+            f"got {len(token_ids)} tokens for batches of {batch_size} windows of {context_length} and one more"
+        )
+    num_windows = max(1, num_windows - 1)  # there is room to begin later
+    steps_in_a_pass = max(1, num_windows // batch_size)
+    orders: dict[int, np.ndarray] = {}
+
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        number, place = divmod(step, steps_in_a_pass)
+        if number not in orders:
+            orders.clear()
+            rng = np.random.default_rng([seed, number])
+            latest = len(token_ids) - num_windows * context_length
+            starts = rng.integers(0, latest) + context_length * rng.permutation(num_windows)
+            orders[number] = np.resize(starts, max(num_windows, batch_size))
+        return windows(token_ids, orders[number][place * batch_size : (place + 1) * batch_size], context_length)
+
+    return batch
+
+
+def train_gpt(
+    model: GPT,
+    token_ids: np.ndarray,
+    *,
+    batch_size: int = 32,
+    validation_ids: np.ndarray | None = None,
+    make_optimisers: Callable[[GPT], Sequence[torch.optim.Optimizer]] = GPT.make_optimisers,
+    callbacks: Sequence[Callable[[Trainer], None]] = (),
+    folder: str | Path | None = None,
+    resume: bool = False,
+    **settings: Any,
+) -> Trainer:
+    """Train a GPT on a text, on whatever machine this is, with the book's trainer.
+
+    Args:
+        model: is trained in place, and left ready to be used.
+        token_ids: shape (tokens,).
+        batch_size: windows of a step.
+        validation_ids: of another text, to measure the loss on; None for none.
+        make_optimisers: `GPT.make_optimisers`, or another choice.
+        callbacks: called after each step, as `bow2gpt.watching` has some.
+        folder: for checkpoints and the log; None for none.
+        resume: go on from the folder's last checkpoint.
+        **settings: of `bow2gpt.training.Settings`; as many steps as the configuration says if neither `num_steps` nor
+            `max_seconds` is among them.
+
+    Returns:
+        The trainer, which knows the losses (`records`, `best`) and the seconds.
+    """
+    length = model.config.context_length
+    if not {"num_steps", "max_seconds"} & set(settings):
+        settings["num_steps"] = model.config.num_steps
+    trainer = Trainer(
+        model,
+        make_optimisers,
+        shuffled_batches(token_ids, length, batch_size, settings.get("seed", 0)),
+        Settings(**settings),
+        schedule=model.schedule,
+        validate=None if validation_ids is None else lambda trainer: trainer.mean_loss(validation_ids, length),
+        callbacks=callbacks,
+        configuration={"model": asdict(model.config)},
+        folder=folder,
+    )
+    trainer.train(resume)
+    model.eval()
+    return trainer
+
+
+# %% [markdown]
+# ## On real text
+#
+# The text is the book's training split over chapter 04's 2,048 tokens, two bytes each, in a file that is mapped into memory. The dial stands at a depth of 3, or at 8 if there is a card.
+
+# %%
+from bow2gpt.chapters.language_features import Tokenizer
+from bow2gpt.token_files import read_tokens, write_tokens
+
+train_text, validation_text = corpus.text("train"), corpus.text("validation")
+tokenizer = Tokenizer.train(train_text, 2048)
+folder = Path(tempfile.mkdtemp())
+write_tokens(folder / "train.npy", tokenizer.encode(train_text))
+train_ids = read_tokens(folder / "train.npy", 2048, context_length=128)
+validation_ids = tokenizer.encode(validation_text)
+bits_per_nat = len(validation_ids) / len(validation_text.encode()) / np.log(2)  # per byte, from nats per token
+print(
+    f"{len(train_ids):,} tokens of {train_ids.dtype}, {(folder / 'train.npy').stat().st_size / 1e6:.1f} MB on the disk"
+)
+
+# %%
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEPTH, BATCH_SIZE = (8, 128) if DEVICE == "cuda" else (3, 32)
+RECIPE = {"context_length": 128, "softcap": 15.0, "bigrams": 16384}
+config = GPTConfig.of_depth(DEPTH, tokenizer.vocabulary_size, **RECIPE)
+gpt = GPT(config, tokenizer)
+print(f"{gpt.num_parameters:,} parameters, {num_weights(config):,} of them in products; on {DEVICE}")
+print(f"{config.num_steps * 4096 / len(train_ids):.0f} passes over our text would be twenty tokens a weight")
+
+# %% [markdown]
+# More passes than the text is worth: a model that reads the same two million tokens over and over begins to learn them by heart. The clock decides first, though. This is the longest cell of the chapter, a hundred seconds of training wherever it runs; a faster machine
+# gets further in them. The schedule follows the clock. Watch three things: the curve, drawn anew as it grows; the *validation loss*, on text that it never sees; and the samples. What does it learn first, and what last?
+
+# %%
+from bow2gpt.watching import LiveCurve, ProgressBar, Samples
+
+watchers = [
+    ProgressBar(desc="training", mininterval=2),
+    LiveCurve(seconds=15),
+    Samples([20, 60, 200, 600], lambda model: model.generate(30, "Fellow citizens", temperature=0.8)),
+]
+trainer = train_gpt(
+    gpt,
+    train_ids,
+    batch_size=BATCH_SIZE,
+    validation_ids=validation_ids[:20_000],
+    callbacks=watchers,
+    max_seconds=100,
+    evaluate_every=100,
+)
+
+# %%
+seconds, seen = trainer.seconds, trainer.step * BATCH_SIZE * config.context_length
+speed = 6 * num_weights(config) * seen / seconds
+print(
+    f"{trainer.step:,} steps in {seconds:.0f} s: {seen / seconds:,.0f} tokens a second, {seen / len(train_ids):.2f} passes"
+)
+print(f"{speed / 1e9:.0f} billion operations a second; validation loss {trainer.best * bits_per_nat:.3f} bits per byte")
+
+# %% [markdown]
+# First it learns which tokens are frequent, then which follow which (word endings, *of the*), then phrases, then sentences that agree with themselves for a while. From here on this model is used for everything.
+# (If you have a trained one in a folder, `gpt = GPT.load(folder)` puts it in its place, and the cells below work as they are.)
+
+# %%
+sample_ids = validation_ids[:30_000]
+sample = tokenizer.decode(sample_ids)
+sample_bytes = len(sample.encode())
+gpt_log_probs = gpt.token_log_probs(sample)
+gpt_bits = -gpt_log_probs.sum() / np.log(2) / sample_bytes
+print(f"{sample_bytes / 1e3:.0f} kB of validation text: {gpt_bits:.3f} bits per byte")
+
+# %% [markdown]
+# This is a little less than the validation loss above, since here every token has at least half a window behind it.
+#
+# ### Every part on trial
+#
+# Is each part worth its time? The fair question is not "is it better after so many steps" but "after so many seconds": a part that is twice as good and three times as slow is no gain. `python benchmarks/mini_gpt.py ablations` gives each variant the
+# same seconds on the same cores, with the same seed, and changes one thing. Its table is committed.
+
+# %%
+table = resources.files("bow2gpt").joinpath("gpt_ablations.csv").read_text(encoding="utf-8").splitlines()
+trials = list(csv.DictReader(line for line in table if not line.startswith("#")))
+base = float(next(row for row in trials if row["variant"] == "the recipe")["validation"])
+print(f"{'variant':28} parameters  steps  bits per byte")
+for row in sorted(trials, key=lambda row: float(row["validation"])):
+    print(f"{row['variant']:28} {int(row['parameters']):10,} {row['steps']:>6} {float(row['validation']):14.3f}")
+
+# %%
+ordered = sorted(trials, key=lambda row: -float(row["validation"]))
+fig, ax = plt.subplots(figsize=(7, 0.6 + 0.3 * len(ordered)))
+differences = [float(row["validation"]) - base for row in ordered]
+ax.barh([row["variant"] for row in ordered], differences, color=figures.COLOURS[0])
+ax.set(
+    title="What does each change cost?", xlabel="bits per byte more than the recipe, after equal time", ylabel="variant"
+)
+figures.show(
+    fig,
+    alt="Bars of the change in validation bits per byte for each variant, trained for the same time: AdamW for everything costs most, other changes little.",
+)
+
+
+# %% [markdown]
+# One change stands out, and it is not in the model: who moves the matrices. The choices of architecture that papers argue about are worth hundredths, at this size and in this time. Two of the bars are smaller than what another seed would do, so do not read much
+# into them. You can see the largest effect in a few seconds. The next cell is the script's code with less time.
+
+# %%
+def everything_by_adamw(model: GPT) -> list[torch.optim.Optimizer]:
+    """AdamW for all parameters, as nanoGPT has it: betas 0.9 and 0.95, weight decay of the matrices."""
+    matrices = [each for each in model.parameters() if each.ndim > 1]
+    vectors = [each for each in model.parameters() if each.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    return [torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.95), fused=True)]
+
+
+# %%
+race = {}
+for name, make in {"Muon and AdamW": GPT.make_optimisers, "AdamW alone": everything_by_adamw}.items():
+    racer = GPT(GPTConfig.of_depth(2, 2048, **RECIPE), tokenizer)
+    race[name] = train_gpt(racer, train_ids, make_optimisers=make, max_seconds=8).records
+    print(f"{name:15} {len(race[name])} steps, loss {np.mean([record.loss for record in race[name][-10:]]):.2f} nats")
+
+# %%
+fig, ax = plt.subplots()
+for name, records in race.items():
+    losses = np.convolve([record.loss for record in records], np.ones(5) / 5, mode="valid")
+    ax.plot([record.seconds for record in records][4:], losses, label=name, markevery=0.1)
+ax.set(title="Who learns faster?", xlabel="seconds", ylabel="training loss (nats per token)")
+ax.legend()
+figures.show(fig, alt="Training losses against seconds: the curve with Muon falls faster than that with AdamW alone.")
+
+# %% [markdown]
+# ### How losses scale
+#
+# Kaplan et al. (2020) trained models of many sizes on texts of many lengths and found that the loss falls along straight lines on logarithmic paper. Hoffmann et al. (2022) wrote it as
+#
+# $$L(N, D) = E + \frac{A}{N^\alpha} + \frac{B}{D^\beta}$$
+#
+# with $N$ weights and $D$ tokens. $E$ is what no model can do away with: the surprise in the language itself. The other two say what a finite model and a finite text cost. Does that hold on our small scale?
+# `python benchmarks/mini_gpt.py scaling` trains five depths on four amounts of text, each token once. For given exponents the law is linear in $E$, $A$ and $B$; so try a grid of exponents and take the best.
+
+# %%
+table = resources.files("bow2gpt").joinpath("gpt_scaling.csv").read_text(encoding="utf-8").splitlines()
+runs = list(csv.DictReader(line for line in table if not line.startswith("#")))
+weights, tokens, losses = (np.array([float(run[name]) for run in runs]) for name in ("weights", "tokens", "validation"))
+
+
+def fit(chosen: np.ndarray) -> tuple[float, float, np.ndarray]:
+    """Exponents and (E, A, B) that fit some of the runs best."""
+    best = np.inf, 0.0, 0.0, np.zeros(3)
+    for alpha in np.arange(0.05, 1.5, 0.05):
+        for beta in np.arange(0.05, 1.5, 0.05):
+            design = np.column_stack(
+                [np.ones(len(chosen)), 1e5 / weights[chosen] ** alpha, 1e5 / tokens[chosen] ** beta]
+            )
+            scale = design.max(axis=0)
+            found = np.linalg.lstsq(design / scale, losses[chosen], rcond=None)[0]
+            error = np.square(design / scale @ found - losses[chosen]).sum() + 1e3 * np.square(found.clip(max=0)).sum()
+            if error < best[0]:
+                best = error, alpha, beta, found / scale * np.array([1, 1e5, 1e5])
+    return best[1:]
+
+
+# %%
+alpha, beta, (floor, size_cost, data_cost) = fit(np.arange(len(runs)))
+rng = np.random.default_rng(0)
+again = [fit(rng.integers(0, len(runs), len(runs)))[:2] for _ in range(20)]
+low, high = np.percentile(again, [10, 90], axis=0)
+print(
+    f"E = {floor:.2f} bits per byte, alpha = {alpha:.2f} ({low[0]:.2f} to {high[0]:.2f}), beta = {beta:.2f} ({low[1]:.2f} to {high[1]:.2f})"
+)
+
+# %%
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+for amount in np.unique(tokens):
+    group = np.flatnonzero(tokens == amount)
+    group = group[np.argsort(weights[group])]
+    left.semilogx(weights[group], losses[group], label=f"{amount / 1e6:.2f} M tokens")
+for size in np.unique(weights):
+    group = np.flatnonzero(weights == size)
+    group = group[np.argsort(tokens[group])]
+    right.semilogx(tokens[group], losses[group], label=f"{size / 1e6:.1f} M weights")
+left.set(title="What do more weights bring?", xlabel="weights N", ylabel="bits per byte, validation")
+right.set(title="What does more text bring?", xlabel="tokens D")
+left.legend(fontsize=8)
+right.legend(fontsize=8)
+figures.show(
+    fig,
+    alt="Left: bits per byte against weights, one line for each amount of text; right: against tokens, one line for each size. More text brings much more than more weights.",
+)
+
+# %% [markdown]
+# The lines on the right are steep and those on the left are flat: at this scale text is what is missing, not weights. The exponents are no constants of nature. They come from twenty short runs, and the intervals, from drawing the runs anew with replacement (the *bootstrap*), are wide.
+# Hoffmann et al. found exponents of 0.34 and 0.28 for models from 70 million to 16 billion weights. Read the law as they did: if you double the operations, share them out between both.
+#
+# ## Generation
+#
+# ### Four knobs
+#
+# The model gives a distribution; somebody has to draw. *Temperature* divides the logits: below 1 the favourite gains, above 1 the outsiders. But the outsiders are many. With 2,048 tokens of which 2,000 are nonsense at $\frac1{10000}$ each, one draw in five is nonsense, and one bad token
+# spoils all that follow. So the tail is cut off. *Top-k* leaves the $k$ most probable. *Top-p*, also called nucleus sampling, leaves the fewest that reach $p$ together. *Min-p* leaves those at least $p$ times as probable as the favourite.
+#
+# By hand: probabilities 0.1, 0.4, 0.2, 0.3. Top-2 leaves 0.4 and 0.3. Top-p with 0.8 goes down the list, 0.4, 0.7, 0.9: three are left. Min-p with 0.6 asks for at least $0.6 \cdot 0.4 = 0.24$: two are left. What is left is divided by its sum.
 
 # %% tags=["export"]
 from bow2gpt.chapters.counting_models import sample_with_temperature
@@ -1171,6 +1817,145 @@ def _generate(next_logits, token_ids, num_tokens, temperature, top_k, top_p, min
         yield token
 
 
+# %%
+logits = torch.tensor([0.1, 0.4, 0.2, 0.3]).log()
+for name, kept in {
+    "top-2": top_k_filter(logits, 2),
+    "top-p 0.8": top_p_filter(logits, 0.8),
+    "min-p 0.6": min_p_filter(logits, 0.6),
+}.items():
+    print(f"{name:10}", kept.softmax(0).round(decimals=3).tolist())
+
+# %% [markdown]
+# How do the three differ on the real model? After some words the next is nearly certain, after others anything may come. A fair cut leaves few tokens in the first case and many in the second. The cell counts, for a thousand places of the validation text, how many tokens each filter leaves.
+
+# %%
+with torch.inference_mode():
+    window = torch.tensor(sample_ids[: 8 * 128]).reshape(8, 128).to(next(gpt.parameters()).device)
+    logits = gpt(window).float().cpu().flatten(0, 1)
+    entropy = torch.distributions.Categorical(logits=logits).entropy() / np.log(2)
+kept = {
+    "top-k, k = 50": top_k_filter(logits, 50),
+    "top-p, p = 0.9": top_p_filter(logits, 0.9),
+    "min-p, p = 0.05": min_p_filter(logits, 0.05),
+}
+counts = {name: (left > -torch.inf).sum(dim=-1) for name, left in kept.items()}
+fig, ax = plt.subplots()
+bins = np.arange(0, 9)
+for name, count in counts.items():
+    means = [count[(entropy >= low) & (entropy < low + 1)].float().mean() for low in bins]
+    ax.semilogy(bins + 0.5, means, label=name, base=2)
+ax.set(title="How many tokens does each filter leave?", xlabel="entropy of the next token (bits)", ylabel="tokens left")
+ax.legend()
+figures.show(
+    fig,
+    alt="Tokens left by each filter against the entropy of the distribution: top-k always leaves 50; top-p grows from one to hundreds; min-p grows more slowly.",
+)
+
+# %% [markdown]
+# Top-k is blind: where the model is sure it lets in 49 mistakes. The other two follow the model's doubt. Now let it write, piece by piece as it thinks, with each knob at a common place.
+
+# %%
+prompt = "The state of the Union is"
+for options in (
+    {"temperature": 0},
+    {"temperature": 1.5},
+    {"temperature": 1.0},
+    {"top_k": 50},
+    {"top_p": 0.9},
+    {"min_p": 0.05},
+):
+    print(f"\n{options}: {prompt}", end="", flush=True)
+    for piece in gpt.stream(40, prompt, **{"seed": 1} | options):
+        print(piece.replace("\n", " "), end="", flush=True)
+    print()
+
+# %% [markdown]
+# At temperature 0 it runs in circles: the most probable continuation of a phrase is often the phrase. At 1.5 it babbles. Between them the filters make little difference to the eye, in a model that is small enough to be unsure most of the time.
+#
+# ### When is the same the same?
+#
+# The source complains that a model, given the same prompt and the same seed, may answer differently. Computers are deterministic; so where does it come from? First, the plain case: this machine, this model, this seed.
+
+# %%
+texts = {gpt.generate(40, prompt, seed=7) for _ in range(3)}
+print(f"the same seed, three times: {len(texts)} different text(s)")
+print(f"five seeds: {len({gpt.generate(40, prompt, seed=seed) for seed in range(5)})} different texts")
+
+# %% [markdown]
+# Nothing moves. But the order in which numbers are added does matter, since each sum is rounded: $(0.1 + 0.2) + 0.3$ is not $0.1 + (0.2 + 0.3)$. And a library chooses the order by the shape of the work. So ask for the same logits in three ways: alone, as one row in a batch with seven strangers, and in 16 bits.
+
+# %%
+print((0.1 + 0.2) + 0.3 == 0.1 + (0.2 + 0.3))
+gpt.float()
+rows = torch.tensor(sample_ids[: 8 * 128]).reshape(8, 128).to(next(gpt.parameters()).device)
+with torch.inference_mode():
+    alone, in_company = gpt(rows[:1]), gpt(rows)[:1]
+    with torch.autocast(DEVICE, torch.bfloat16):
+        halved = gpt(rows[:1]).float()
+    exact = copy.deepcopy(gpt).double()(rows[:1]) if DEVICE == "cpu" else alone.double()
+for name, other in {"in a batch of eight": in_company, "in 16 bits": halved, "in 64 bits": exact}.items():
+    changed = (other.argmax(-1) != alone.argmax(-1)).float().mean().item()
+    print(
+        f"{name:20} largest difference {(other - alone).abs().max():.0e}, another favourite at {changed:.1%} of the places"
+    )
+
+
+# %% [markdown]
+# The differences are tiny in company and large in 16 bits. But a tiny difference is enough where two tokens are nearly equal, and after one other token everything is other. How long does that take? Let it write greedily, with no dice at all, once in 32 bits and once in 16, for several prompts, and see at which token the texts part.
+
+# %%
+def greedy(prompt: str, num_tokens: int, halves: bool) -> list[int]:
+    """The most probable continuation, computed in 16 or 32 bits."""
+
+    def next_logits(ids: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(), torch.autocast(DEVICE, torch.bfloat16, enabled=halves):
+            return gpt(ids[None, -128:].to(next(gpt.parameters()).device))[0, -1].float()
+
+    return list(generate(next_logits, torch.tensor(tokenizer.encode(prompt)), num_tokens, temperature=0))
+
+
+# %%
+prompts = ["The state of the Union is", "My fellow Americans", "In the year", "We have", "The war", "I recommend that"]
+parted = []
+for prompt in prompts:
+    precise, rough = (greedy(prompt, 60, halves) for halves in (False, True))
+    same = next((place for place, pair in enumerate(zip(precise, rough)) if pair[0] != pair[1]), 60)
+    parted.append(same)
+    print(f"{prompt:27} the same for {same} of 60 tokens")
+
+# %% [markdown]
+# On a server your prompt shares a batch with those of strangers, a batch that is another one each time. He and Thinking Machines Lab (2025) asked a model of 235 billion parameters the same question a thousand times at temperature 0 and got 80 different answers; with operations that do not depend on the size
+# of the batch, all thousand were the same. So it is not the dice, and no mystery of "non-linear jumps": it is rounding, which depends on company, device and precision.
+#
+# And white space? To the model a space is part of a token. One more space makes other tokens, hence another past. Compare the distributions of the next token.
+
+# %%
+plain = np.exp(gpt.next_token_log_probs("We must"))
+white_space = {}
+for changed in ("We must ", "We  must", " We must", "We\nmust", "We must\n"):
+    other = np.exp(gpt.next_token_log_probs(changed))
+    white_space[changed] = 0.5 * np.abs(plain - other).sum()
+    tokens_of = [tokenizer.names()[token] for token in tokenizer.encode(changed)]
+    best = tokenizer.decode([int(other.argmax())])
+    print(
+        f"{changed!r:12} {white_space[changed]:4.0%} of the probability has moved; next {best!r:12} tokens {tokens_of}"
+    )
+
+
+# %% [markdown]
+# A space at the end is the worst: in the training text a space begins the *next* word's token, so a lone space followed by a word is something the model has hardly ever seen. The tokenizer of chapter 01 is the model's glasses, and this is a scratch on them.
+#
+# ## What a run costs
+#
+# ### Six operations
+#
+# In the forward pass each weight takes part in one multiplication and one addition per token: 2 operations. In the backward pass the slopes with respect to the weights cost as much, and those with respect to the inputs, too: 4. So a run costs about
+#
+# $$\text{operations} = 6\,N D$$
+#
+# for $N$ parameters and $D$ tokens (Kaplan et al., 2020). By hand: ours. With the numbers from above you can check that the training cell did what it said. A device has a peak, but it waits for memory and for its neighbours; what share of the peak a run gets is its *utilisation*, often between 30 and 50 percent.
+
 # %% tags=["export"]
 @dataclass(frozen=True)
 class TrainingCost:
@@ -1297,91 +2082,368 @@ def training_memory(
     return TrainingMemory(*(num_parameters * each for each in per_parameter), activations)
 
 
-# %% tags=["export"]
-import random
-from contextlib import contextmanager
+# %% [markdown]
+# If the formula is any good, it should give the published numbers of real runs. Parameters, tokens and utilisation come from the reports; the hours are then compared with those reported. An A100 does 312 trillion bf16 operations a second.
+#
+# * *GPT-2 124M*, trained anew in llm.c (Karpathy, 2024): ten billion tokens, eight A100s, about 90 minutes, up to 60 % utilisation, 14 dollars an hour for the eight.
+# * *GPT-3* (Brown et al., 2020): 174.6 billion parameters, 300 billion tokens; the paper gives $3.14 \cdot 10^{23}$ operations.
+# * *LLaMA-7B* (Touvron et al., 2023): 6.7 billion parameters, a trillion tokens, 82,432 hours; the speed, 380 tokens a second and card, is that of its largest sister, of 65.2 billion.
+# * *BLOOM* (Le Scao et al., 2022): 176 billion parameters, 366 billion tokens, activations computed again, 150 trillion operations a second and card of 312; 1,082,990 hours.
+
+# %%
+A100 = 312e12
+reported = {
+    "GPT-2 124M": ((124.4e6, 10e9, A100, 0.60, 14 / 8, 8), 8 * 1.5),
+    "GPT-3": ((174.6e9, 300e9, A100, 0.40), None),
+    "LLaMA-7B": ((6.7e9, 1e12, A100, 6 * 65.2e9 * 380 / A100), 82_432),
+    "BLOOM": ((176.2e9, 366e9, A100, 150e12 / A100, 2.0, 384, True), 1_082_990),
+}
+for name, (run, hours) in reported.items():
+    cost = estimate_training_cost(*run)
+    against = f"{cost.device_hours / hours - 1:+.0%} of {hours:,.0f}" if hours else "3.14e23 operations reported"
+    print(
+        f"{name:11} {cost.flops:.2e} operations, {cost.device_hours:11,.0f} A100 hours ({against}), {cost.money:12,.0f} dollars"
+    )
+
+# %% [markdown]
+# Within 15 percent, over four powers of ten, from one line of arithmetic. (The dollars assume two an hour where no price is given. They pay for the last run alone; the failed ones, the people and the text are not in it.)
+#
+# ### The story of the 3090
+#
+# The source says that one can train a model of 13 billion parameters in FP16 on a card with 24 GB, a GeForce 3090, slowly, with streaming, checkpointing and accumulation; and tells of one with 20 billion that ran for a year. First, does it fit?
+
+# %%
+for name, options in {
+    "AdamW, mixed precision": {},
+    "AdamW with 8-bit means, no master copy": {"optimiser_bytes": 2},
+    "SGD, everything in FP16": {"optimiser_bytes": 0},
+}.items():
+    memory = training_memory(
+        13e9, **options, num_layers=40, embedding_dim=5120, tokens_at_once=2048, checkpointing=True
+    )
+    parts = (memory.weights, memory.gradients, memory.optimiser, memory.activations)
+    print(f"{name:40}", " + ".join(f"{part / 1e9:.0f}" for part in parts), f"= {memory.total / 1e9:.0f} GB")
+
+# %% [markdown]
+# The weights alone, two bytes each, are 26 GB: more than the card has. So nothing that stays on the card will do; weights, gradients and means must live in the computer's memory or on its disk and visit the card block by block (Rajbhandari et al., 2021, do that for a trillion). Checkpointing and accumulation save
+# activations, which are the smallest part. It is possible, then, with the word "streaming" doing all the work. And the time? A 3090 does 71 trillion FP16 operations a second if it adds in 32 bits (NVIDIA, 2020). Grant it 30 percent of that, which is generous with everything travelling over a cable.
+
+# %%
+GEFORCE_3090, YEAR = 71e12, 365 * 86400
+for billions in (1.3, 13, 20):
+    weights_ = billions * 1e9
+    cost = estimate_training_cost(weights_, 20 * weights_, GEFORCE_3090, 0.3, price_per_hour=0.35 * 0.3)
+    within_a_year = GEFORCE_3090 * 0.3 * YEAR / (6 * weights_)
+    print(
+        f"{billions:4} B parameters: {cost.seconds / YEAR:6.1f} years for 20 tokens each; in one year"
+        f" {within_a_year / 1e9:5.1f} billion tokens, {within_a_year / weights_:.2f} each"
+    )
+
+# %% [markdown]
+# In a year the model of 20 billion reads some five billion tokens, a quarter of a token for each parameter; Chinchilla's twenty would take the better part of a century. What ran for a year was therefore not the training of a model of 20 billion from nothing to anything useful, but a long *fine-tuning*, or a training that ended early. For a model of 1.3
+# billion the same card needs a season. Chapter 08 does what such a card is good for.
+
+# %%
+sizes = np.geomspace(1e8, 1e12, 50)
+fleets = {"one 3090": (GEFORCE_3090, 0.3, 1), "8 A100": (A100, 0.4, 8), "1,024 A100": (A100, 0.4, 1024)}
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
+for name, (peak, share, number) in fleets.items():
+    days = [estimate_training_cost(size, 20 * size, peak, share, num_devices=number).days for size in sizes]
+    left.loglog(sizes, days, label=name, markevery=10)
+left.axhline(365, color="0.4", linestyle=":", marker="")
+left.text(1.2e8, 420, "a year", fontsize=8)
+left.set(title="How long does it take?", xlabel="parameters, 20 tokens each", ylabel="days")
+left.set_ylim(1e-2, 1e7)
+money = [estimate_training_cost(size, 20 * size, A100, 0.4).money for size in sizes]
+right.loglog(sizes, money, markevery=10)
+right.set(title="What does it cost?", xlabel="parameters, 20 tokens each", ylabel="dollars, at 2 an A100 hour")
+left.legend()
+figures.show(
+    fig,
+    alt="Left: days of training against parameters for one 3090, 8 and 1,024 A100s; a year's work of one card is below three billion parameters. Right: dollars grow with the square of the parameters, from tens to hundreds of millions.",
+)
+
+# %% [markdown]
+# Time trades for money along these lines: twice the cards, half the days, the same bill. And with twenty tokens a parameter the bill grows with the *square* of the size, ten times the model for a hundred times the money.
+#
+# ## Against the library
+#
+# Torch has had a Muon of its own since 2025, and a fused AdamW. The cell gives ours and torch's the same gradients for twenty steps.
+
+# %%
+torch.manual_seed(0)
+ours, state = torch.zeros(64, 128), {}
+theirs = torch.zeros(64, 128, requires_grad=True)
+optimiser = torch.optim.Muon([theirs], lr=0.02, weight_decay=0.0, momentum=0.95, adjust_lr_fn="original")
+for _ in range(20):
+    gradient = torch.randn(64, 128)
+    ours = muon_step(ours, gradient, state)
+    theirs.grad = gradient
+    optimiser.step()
+print(
+    f"Muon: size {ours.std():.4f}, root of the mean square difference {(ours - theirs.detach()).square().mean().sqrt():.4f}"
+)
+
+# %% [markdown]
+# The difference is that of 16 bits, in which torch multiplies. For the model there are two oracles. The tests build a small random GPT-2 with the `transformers` library, save it, read it with `GPT.from_pretrained`, and find equal logits and slopes. Here is the second,
+# without that library: torch's own encoder layer, norm first, under a causal mask, is a GPT-2 block. Write its weights into a file with the names and the orientation of the published ones, and read that.
+
+# %%
+torch.manual_seed(0)
+channels, layers = 48, 2
+tanh_gelu = partial(F.gelu, approximate="tanh")
+stack = [
+    torch.nn.TransformerEncoderLayer(channels, 4, 4 * channels, 0.0, tanh_gelu, norm_first=True, batch_first=True)
+    for _ in range(layers)
+]
+table, places, last_norm = torch.nn.Embedding(97, channels), torch.randn(24, channels), torch.nn.LayerNorm(channels)
+published = {"wte.weight": table.weight.data, "wpe.weight": places}
+published |= {f"ln_f.{kind}": getattr(last_norm, kind).data for kind in ("weight", "bias")}
+for number, layer in enumerate(stack):
+    parts = {"ln_1": layer.norm1, "ln_2": layer.norm2, "attn.c_proj": layer.self_attn.out_proj}
+    parts |= {"mlp.c_fc": layer.linear1, "mlp.c_proj": layer.linear2}
+    for name, part in parts.items():
+        published[f"h.{number}.{name}.weight"] = part.weight.data.T.contiguous()  # a norm's is a vector: no change
+        published[f"h.{number}.{name}.bias"] = part.bias.data
+    published[f"h.{number}.attn.c_attn.weight"] = layer.self_attn.in_proj_weight.data.T.contiguous()
+    published[f"h.{number}.attn.c_attn.bias"] = layer.self_attn.in_proj_bias.data
+
+# %%
+from safetensors.torch import save_file
+
+save_file(published, folder / "model.safetensors")
+(folder / "config.json").write_text(json.dumps({"n_head": 4}))
+ids = torch.randint(97, (2, 24))
+with torch.inference_mode():
+    hidden = table(ids) + places
+    for layer in stack:
+        hidden = layer(hidden, src_mask=torch.nn.Transformer.generate_square_subsequent_mask(24))
+    expected = last_norm(hidden) @ table.weight.T
+    print("largest difference of the logits:", (GPT.from_pretrained(folder)(ids) - expected).abs().max().item())
+
+# %% [markdown]
+# So if you have GPT-2's file on your disk, `GPT.from_pretrained(path)` makes this chapter's class write as GPT-2 does. And the fused optimiser: one pass over all numbers instead of a dozen.
+
+# %%
+from bow2gpt.chapters.mlps import adamw_step
 
 
-def resume_is_exact(
-    make: Callable[[], Any],
-    step: Callable[[Any], Any],
-    save: Callable[[Any], Any],
-    load: Callable[[Any], Any],
-    num_steps: int,
-    stop_after: int,
-) -> bool:
-    """Whether a training run that was stopped and resumed equals an unbroken one, bit for bit.
-
-    One run goes through. A second one is saved after `stop_after` steps, goes on for a step, as a run does that is
-    killed between two checkpoints, and is lost; when it comes back, all global random generators are in another state.
-
-    Args:
-        make: begins a run, seeds included.
-        step: does one step of it and gives its loss, or whatever is worth comparing.
-        save: gives a checkpoint: anything that `load` understands.
-        load: gives a run that goes on from a checkpoint.
-        num_steps: of the whole run.
-        stop_after: steps before it is stopped, 0 to num_steps.
-
-    Returns:
-        True if all losses and the last checkpoint are the same.
-
-    Raises:
-        ValueError: if `stop_after` is not from 0 to `num_steps`.
-    """
-    if not 0 <= stop_after <= num_steps:
-        raise ValueError(f"got stop_after {stop_after}; expected 0 to num_steps = {num_steps}")
-    with _own_chance():
-        run = make()
-        losses = [_kept(step(run)) for _ in range(num_steps)]
-        last = _kept(save(run))
-    with _own_chance():
-        run = make()
-        again = [_kept(step(run)) for _ in range(stop_after)]
-        saved = save(run)
-        if stop_after < num_steps:
-            step(run)
-    with _own_chance(disturb=True):
-        run = load(saved)
-        again += [_kept(step(run)) for _ in range(num_steps - stop_after)]
-        return _equal(losses, again) and _equal(last, save(run))
+def milliseconds(work: Callable[[], Any]) -> float:
+    """Shortest of ten running times."""
+    times = []
+    for _ in range(10):
+        began = time.perf_counter()
+        work()
+        times.append(1e3 * (time.perf_counter() - began))
+    return min(times)
 
 
-@contextmanager
-def _own_chance(disturb: bool = False) -> Iterator[None]:
-    """Run with global random generators that are put back afterwards; disturbed, as those of another process."""
-    kept = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            if disturb:
-                for seed in (random.seed, np.random.seed, torch.manual_seed):
-                    seed(20_011)
-            yield
-        finally:
-            random.setstate(kept[0])
-            np.random.set_state(kept[1])
+# %%
+timed = {}
+parameter, gradient = torch.randn(512, 2048), torch.randn(512, 2048)
+for name, fused in {"torch, fused": True, "torch, a loop": False}.items():
+    tensor = parameter.clone().requires_grad_()
+    tensor.grad = gradient
+    adamw = torch.optim.AdamW([tensor], fused=fused)
+    timed[name] = milliseconds(adamw.step)
+state, array = {}, parameter.numpy()
+timed["chapter 04's"] = milliseconds(lambda: adamw_step(array, gradient.numpy(), state))
+print(*(f"{name} {took:.1f} ms" for name, took in timed.items()), sep=", ")
+
+# %% [markdown]
+# ## Mixing old and new
+#
+# Do the network and the counts know the same? Chapter 04 asked that of an MLP, which lost to the counts and still improved them. Ask it again.
+
+# %%
+from bow2gpt.chapters.counting_models import NGramModel
+
+counts_model = NGramModel.fit(train_text, 5, tokenizer=tokenizer)
+counts_log_probs = counts_model.token_log_probs(sample)
+counts_bits = -counts_log_probs.sum() / np.log(2) / sample_bytes
+shares = np.round(np.arange(0.1, 1.0, 0.1), 1)
+mixed = [
+    -np.logaddexp(np.log(share) + gpt_log_probs, np.log(1 - share) + counts_log_probs).sum() / np.log(2) / sample_bytes
+    for share in shares
+]
+print(
+    f"counts {counts_bits:.3f}, GPT {gpt_bits:.3f}, best mixture {min(mixed):.3f} with {shares[np.argmin(mixed)]:.1f} of the GPT"
+)
 
 
-def _kept(value: Any) -> Any:
-    """A copy that later steps do not change."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if type(value) in (list, tuple):
-        return type(value)(map(_kept, value))
-    return {key: _kept(each) for key, each in value.items()} if type(value) is dict else copy.deepcopy(value)
+# %%
+def three_before(token_ids: np.ndarray) -> np.ndarray:
+    """A number for the three tokens before each token, from the fourth on."""
+    ids, size = np.asarray(token_ids, dtype=np.int64), tokenizer.vocabulary_size
+    return (ids[:-3] * size + ids[1:-2]) * size + ids[2:-1]
 
 
-def _equal(first: Any, second: Any) -> bool:
-    """Whether two values are the same to the last bit, NaN included."""
-    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        alike = first.dtype == second.dtype and first.shape == second.shape
-        return alike and bool(((first == second) | ((first != first) & (second != second))).all())
-    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype.kind in "fc")
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return first.keys() == second.keys() and all(_equal(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        return type(first) is type(second) and len(first) == len(second) and all(map(_equal, first, second))
-    if isinstance(first, float) and isinstance(second, float) and math.isnan(first) and math.isnan(second):
-        return True
-    return type(first) is type(second) and bool(first == second)
+# %%
+frequency = np.bincount(train_ids, minlength=2048)
+rank = np.argsort(np.argsort(-frequency))[sample_ids]
+gain = (gpt_log_probs - counts_log_probs) / np.log(2)
+known = np.zeros(len(sample_ids), dtype=bool)
+known[3:] = np.isin(three_before(sample_ids), three_before(train_ids))
+fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
+left.plot([0, *shares, 1], [counts_bits, *mixed, gpt_bits])
+left.set(
+    title="Do they know the same?", xlabel="share of the GPT (0: counts alone)", ylabel="bits per byte, validation"
+)
+bins = [0, 16, 64, 256, 1024, 2048]
+for group, label in ((known, "three before were seen together"), (~known, "were not")):
+    means = [gain[group & (rank >= low) & (rank < high)].mean() for low, high in zip(bins, bins[1:])]
+    right.plot(range(5), means, label=label)
+right.axhline(0, color="0.5", linestyle=":", marker="")
+right.set_xticks(range(5), [f"{low + 1}-{high}" for low, high in zip(bins, bins[1:])], fontsize=8)
+right.set(
+    title="Where does the GPT win?",
+    xlabel="rank of the token by frequency",
+    ylabel="bits per token better than the counts",
+)
+right.legend(fontsize=8)
+figures.show(
+    fig,
+    alt="Left: bits per byte against the share of the GPT, a valley below both ends. Right: the GPT's advantage over the counts by frequency of the token, larger where the three tokens before were never seen together.",
+)
+
+# %% [markdown]
+# A valley again. Where the last three tokens stood together somewhere in the training text, the counts remember what followed, rare names included. Where they did not, the counts fall back on shorter memories, and the network, which has learned what such words are *like*, wins. Old and new fail in different
+# places; so keep both. Search engines, keyboards and speech recognisers did exactly this for years.
+#
+# ## What the source says
+
+# %%
+from bow2gpt.chapters.attention import Transformer
+
+with torch.device("meta"):
+    base = Transformer(embedding_dim=512, num_heads=8, num_layers=6, hidden_dim=2048, source_size=2, target_size=2)
+tokens_table = 37_000 * 512
+encoder = sum(each.numel() for each in base.encoder.parameters())
+cross = sum(each.numel() for block in base.decoder for each in block.cross.parameters())
+decoder = sum(each.numel() for each in base.decoder.parameters()) - cross
+whole = encoder + decoder + cross
+print(
+    f"encoder {encoder / 1e6:.1f} M, cross-attention {cross / 1e6:.1f} M, rest of the decoder {decoder / 1e6:.1f} M, tokens {tokens_table / 1e6:.1f} M"
+)
+dropped_share = (encoder + cross) / whole, (encoder + cross) / (whole + tokens_table)
+
+# %% [markdown]
+# These are the sizes of the base model of 2017, whose one table of 37,000 tokens serves encoder, decoder and output. What a decoder-only model throws away is the encoder and the attention that looked at it.
+
+# %%
+claims.verdict(
+    27,
+    "Decoder-only models are faster and cheaper: about a third of the model is thrown away.",
+    f"of the base Transformer of 2017, encoder and cross-attention are {dropped_share[0]:.0%} of the blocks' parameters, and {dropped_share[1]:.0%} if its table of tokens is counted. So it is "
+    "more than a third, the more so the larger the model. Cheaper, though, only if the rest is left as it is: a token passes through the encoder or the decoder, not both, so an "
+    "encoder-decoder of twice the parameters costs about as many operations as a decoder alone (Raffel et al., 2020).",
+    "holds in part",
+)
+
+# %%
+claims.verdict(
+    28,
+    "Even with a fixed seed the same prompt can give something different; and white space can change the answer completely.",
+    f"on one machine, the same seed wrote the same text every time. In a batch of eight the logits differ by {(in_company - alone).abs().max():.0e}, and in 16 bits by {(halved - alone).abs().max():.1f}: greedy texts "
+    f"in 16 and in 32 bits part after {min(parted)} to {max(parted)} of 60 tokens. So it happens, by rounding, wherever batch, device or precision change, and not by chance in the model. A space "
+    f"more moves {min(white_space.values()):.0%} to {max(white_space.values()):.0%} of the next token's probability.",
+    "holds",
+)
+
+# %%
+thirteen = estimate_training_cost(13e9, 260e9, GEFORCE_3090, 0.3)
+claims.verdict(
+    29,
+    "13 billion parameters train in FP16 on one card with 24 GB, slowly, with streaming, checkpointing and accumulation; 20 billion took a year.",
+    f"the weights alone are 26 GB, the usual mixed-precision training {training_memory(13e9).total / 1e9:.0f} GB: it fits only if nearly everything is streamed from elsewhere. Twenty tokens a parameter would take {thirteen.seconds / YEAR:.0f} years at 30 % "
+    f"utilisation; a year of 20 billion parameters is {GEFORCE_3090 * 0.3 * YEAR / (6 * 20e9) / 1e9:.0f} billion tokens. As fine-tuning it can be done, as training from scratch it cannot.",
+    "holds in part",
+)
+
+# %%
+llama, gpt2 = (estimate_training_cost(*reported[name][0]) for name in ("LLaMA-7B", "GPT-2 124M"))
+claims.verdict(
+    30,
+    "Training from scratch costs hundreds of thousands; one trades time for money.",
+    f"by 6 N D, which meets four published runs within 15 %: LLaMA-7B {llama.money:,.0f} dollars at 2 an A100 hour, GPT-3's operations {estimate_training_cost(*reported['GPT-3'][0]).money:,.0f}; but GPT-2's smallest size {gpt2.money:.0f}, and ours nothing "
+    "to speak of. Cards and days trade one for one, while the bill stays. The price is a matter of size, over seven powers of ten; for a model that one would offer to others, the claim is right.",
+    "holds",
+)
+
+# %% [markdown]
+# ## The rung
+#
+# Two models go on the ladder: a GPT that trains for five minutes on two cores, and its mixture with the counts. The test text is asked once, by the command that makes the rows.
+
+# %%
+print(ladder.table())
+
+# %%
+figures.show(ladder.figure(), alt=ladder.describe())
+
+# %% [markdown]
+# And the whole story in one picture: the best that each chapter could do.
+
+# %%
+names = {1: "letters", 2: "counting", 3: "embeddings", 4: "MLP", 5: "LSTM", 6: "attention", 7: "GPT"}
+best = {}
+for row in ladder.rows():
+    number, bits = int(row["chapter"]), float(row["bits_per_byte"])
+    if number:
+        best[number, "counts" in row["name"] or "mixed" in row["name"]] = min(
+            bits, best.get((number, "counts" in row["name"] or "mixed" in row["name"]), 8.0)
+        )
+fig, ax = plt.subplots()
+for with_counts, label in ((False, "one idea alone"), (True, "mixed with counts")):
+    points = sorted((number, bits) for (number, flag), bits in best.items() if flag == with_counts)
+    ax.plot(*zip(*points), label=label)
+ax.set_xticks(list(names), names.values())
+ax.set(title="What did each idea buy?", xlabel="chapter", ylabel="bits per byte of the test text")
+ax.legend()
+figures.show(
+    fig,
+    alt="Bits per byte of the best model of each chapter: counting falls steeply to 1.31; embeddings, MLPs and LSTMs alone stay above it; mixtures go slowly below it; the GPT goes below all.",
+)
+
+# %% [markdown]
+# It is a hockey stick lying down. Counting takes the first great bite, and for decades nothing beats it: embeddings, networks and recurrence are each a better *idea*, and each loses when it stands alone, since it learns more slowly than a table can be filled. Then the parts come together, and the curve bends. The handle of the stick
+# goes on after this book, with more text and more weights, along the lines that you fitted above.
+#
+# ## What it cannot do
+#
+# * **It knows one thing.** It writes addresses to Congress. To make it answer, classify or follow an instruction, it must be adapted: chapter 08.
+# * **It wastes work.** For each token it writes it reads the whole window again. Chapter 09 keeps what it has read, and makes it smaller and faster.
+# * **It has one shape.** Other parts, other positions, several experts: chapter 10.
+# * **It has no facts, only phrases.** Ask it for the year of a war: it will name one, fluently.
+#
+# ## Exercises
+#
+# Open `exercises/07_mini_gpt/mini_gpt.ipynb`. Ten tasks: `get_batch`, `gpt_forward`, `count_parameters`, `lr_schedule`, `muon_step`, `accumulate_gradients`, `generate`, `top_p_filter`, `estimate_training_cost` and
+# `resume_is_exact`, with checks under each; `bow2gpt check 07` in a terminal grades them all.
+#
+# To think about, without a grade: In the pencil's GPT, what must change so that after $AB$ it prefers $B$? Why must a tied head begin with small embeddings? If a batch is drawn with replacement, what share of the windows is never seen in a pass?
+#
+# ## Further reading
+#
+# * T. Chen, B. Xu, C. Zhang and C. Guestrin (2016). *Training deep nets with sublinear memory cost.* arXiv:1604.06174.
+# * I. Loshchilov and F. Hutter (2017). *SGDR: stochastic gradient descent with warm restarts.* ICLR.
+# * O. Press and L. Wolf (2017). *Using the output embedding to improve language models.* EACL.
+# * A. Fan, M. Lewis and Y. Dauphin (2018). *Hierarchical neural story generation.* ACL.
+# * P. Micikevicius et al. (2018). *Mixed precision training.* ICLR.
+# * A. Radford, K. Narasimhan, T. Salimans and I. Sutskever (2018). *Improving language understanding by generative pre-training.* And A. Radford et al. (2019). *Language models are unsupervised multitask learners.* OpenAI.
+# * T. B. Brown et al. (2020). *Language models are few-shot learners.* NeurIPS.
+# * A. Henry, P. R. Dachapally, S. Pawar and Y. Chen (2020). *Query-key normalization for Transformers.* Findings of EMNLP.
+# * A. Holtzman, J. Buys, L. Du, M. Forbes and Y. Choi (2020). *The curious case of neural text degeneration.* ICLR.
+# * J. Kaplan et al. (2020). *Scaling laws for neural language models.* arXiv:2001.08361.
+# * C. Raffel et al. (2020). *Exploring the limits of transfer learning with a unified text-to-text Transformer.* JMLR 21.
+# * S. Rajbhandari, J. Rasley, O. Ruwase and Y. He (2020). *ZeRO: memory optimizations toward training trillion parameter models.* SC. And S. Rajbhandari et al. (2021). *ZeRO-Infinity.* SC.
+# * N. Shazeer (2020). *GLU variants improve Transformer.* arXiv:2002.05202.
+# * D. R. So et al. (2021). *Primer: searching for efficient Transformers for language modeling.* NeurIPS.
+# * J. Hoffmann et al. (2022). *Training compute-optimal large language models.* NeurIPS.
+# * V. Korthikanti et al. (2022). *Reducing activation recomputation in large Transformer models.* arXiv:2205.05198.
+# * T. Le Scao et al. (2022). *BLOOM: a 176B-parameter open-access multilingual language model.* arXiv:2211.05100.
+# * H. Touvron et al. (2023). *LLaMA: open and efficient foundation language models.* arXiv:2302.13971.
+# * Gemma Team (2024). *Gemma 2: improving open language models at a practical size.* arXiv:2408.00118.
+# * K. Jordan et al. (2024). *Muon: an optimizer for hidden layers in neural networks.* kellerjordan.github.io/posts/muon.
+# * M. N. Nguyen et al. (2025). *Turning up the heat: min-p sampling for creative and coherent LLM outputs.* ICLR. arXiv:2407.01082.
+# * H. He and Thinking Machines Lab (2025). *Defeating nondeterminism in LLM inference.* thinkingmachines.ai.

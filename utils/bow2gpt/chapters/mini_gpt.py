@@ -5,7 +5,7 @@ import copy
 import json
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -36,6 +36,8 @@ from bow2gpt.chapters.language_features import AnyTokenizer, ByteTokenizer, Toke
 from bow2gpt.course.paths import atomic_path
 from bow2gpt.machine import half_precision_pays
 from bow2gpt.run_folder import sharded
+from bow2gpt.token_files import windows
+from bow2gpt.training import Settings, Trainer
 
 
 def get_batch(
@@ -1012,6 +1014,177 @@ def _num_scored(targets: torch.Tensor) -> int:
     return targets.numel() if targets.is_floating_point() else int((targets != IGNORED).sum())
 
 
+def resume_is_exact(
+    make: Callable[[], Any],
+    step: Callable[[Any], Any],
+    save: Callable[[Any], Any],
+    load: Callable[[Any], Any],
+    num_steps: int,
+    stop_after: int,
+) -> bool:
+    """Whether a training run that was stopped and resumed equals an unbroken one, bit for bit.
+
+    One run goes through. A second one is saved after `stop_after` steps, goes on for a step, as a run does that is
+    killed between two checkpoints, and is lost; when it comes back, all global random generators are in another state.
+
+    Args:
+        make: begins a run, seeds included.
+        step: does one step of it and gives its loss, or whatever is worth comparing.
+        save: gives a checkpoint: anything that `load` understands.
+        load: gives a run that goes on from a checkpoint.
+        num_steps: of the whole run.
+        stop_after: steps before it is stopped, 0 to num_steps.
+
+    Returns:
+        True if all losses and the last checkpoint are the same.
+
+    Raises:
+        ValueError: if `stop_after` is not from 0 to `num_steps`.
+    """
+    if not 0 <= stop_after <= num_steps:
+        raise ValueError(f"got stop_after {stop_after}; expected 0 to num_steps = {num_steps}")
+    with _own_chance():
+        run = make()
+        losses = [_kept(step(run)) for _ in range(num_steps)]
+        last = _kept(save(run))
+    with _own_chance():
+        run = make()
+        again = [_kept(step(run)) for _ in range(stop_after)]
+        saved = save(run)
+        if stop_after < num_steps:
+            step(run)
+    with _own_chance(disturb=True):
+        run = load(saved)
+        again += [_kept(step(run)) for _ in range(num_steps - stop_after)]
+        return _equal(losses, again) and _equal(last, save(run))
+
+
+@contextmanager
+def _own_chance(disturb: bool = False) -> Iterator[None]:
+    """Run with global random generators that are put back afterwards; disturbed, as those of another process."""
+    kept = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            if disturb:
+                for seed in (random.seed, np.random.seed, torch.manual_seed):
+                    seed(20_011)
+            yield
+        finally:
+            random.setstate(kept[0])
+            np.random.set_state(kept[1])
+
+
+def _kept(value: Any) -> Any:
+    """A copy that later steps do not change."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(map(_kept, value))
+    return {key: _kept(each) for key, each in value.items()} if type(value) is dict else copy.deepcopy(value)
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Whether two values are the same to the last bit, NaN included."""
+    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
+        alike = first.dtype == second.dtype and first.shape == second.shape
+        return alike and bool(((first == second) | ((first != first) & (second != second))).all())
+    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+        return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype.kind in "fc")
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(_equal(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
+        return type(first) is type(second) and len(first) == len(second) and all(map(_equal, first, second))
+    if isinstance(first, float) and isinstance(second, float) and math.isnan(first) and math.isnan(second):
+        return True
+    return type(first) is type(second) and bool(first == second)
+
+
+def shuffled_batches(
+    token_ids: np.ndarray, context_length: int, batch_size: int, seed: int = 0
+) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
+    """Give a function from the number of a step to its batch; in each pass over the text every window comes once.
+
+    A pass cuts the text into windows side by side, from another first token each time, and shuffles them.
+
+    Args:
+        token_ids: shape (tokens,).
+        context_length: tokens of a window.
+        batch_size: windows of a batch.
+        seed: decides the cuts and the order.
+
+    Raises:
+        ValueError: if the text is too short for a window and the token after it.
+    """
+    num_windows = (len(token_ids) - 1) // context_length
+    if num_windows < 1 or batch_size < 1:
+        raise ValueError(
+            f"got {len(token_ids)} tokens for batches of {batch_size} windows of {context_length} and one more"
+        )
+    num_windows = max(1, num_windows - 1)  # there is room to begin later
+    steps_in_a_pass = max(1, num_windows // batch_size)
+    orders: dict[int, np.ndarray] = {}
+
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        number, place = divmod(step, steps_in_a_pass)
+        if number not in orders:
+            orders.clear()
+            rng = np.random.default_rng([seed, number])
+            latest = len(token_ids) - num_windows * context_length
+            starts = rng.integers(0, latest) + context_length * rng.permutation(num_windows)
+            orders[number] = np.resize(starts, max(num_windows, batch_size))
+        return windows(token_ids, orders[number][place * batch_size : (place + 1) * batch_size], context_length)
+
+    return batch
+
+
+def train_gpt(
+    model: GPT,
+    token_ids: np.ndarray,
+    *,
+    batch_size: int = 32,
+    validation_ids: np.ndarray | None = None,
+    make_optimisers: Callable[[GPT], Sequence[torch.optim.Optimizer]] = GPT.make_optimisers,
+    callbacks: Sequence[Callable[[Trainer], None]] = (),
+    folder: str | Path | None = None,
+    resume: bool = False,
+    **settings: Any,
+) -> Trainer:
+    """Train a GPT on a text, on whatever machine this is, with the book's trainer.
+
+    Args:
+        model: is trained in place, and left ready to be used.
+        token_ids: shape (tokens,).
+        batch_size: windows of a step.
+        validation_ids: of another text, to measure the loss on; None for none.
+        make_optimisers: `GPT.make_optimisers`, or another choice.
+        callbacks: called after each step, as `bow2gpt.watching` has some.
+        folder: for checkpoints and the log; None for none.
+        resume: go on from the folder's last checkpoint.
+        **settings: of `bow2gpt.training.Settings`; as many steps as the configuration says if neither `num_steps` nor
+            `max_seconds` is among them.
+
+    Returns:
+        The trainer, which knows the losses (`records`, `best`) and the seconds.
+    """
+    length = model.config.context_length
+    if not {"num_steps", "max_seconds"} & set(settings):
+        settings["num_steps"] = model.config.num_steps
+    trainer = Trainer(
+        model,
+        make_optimisers,
+        shuffled_batches(token_ids, length, batch_size, settings.get("seed", 0)),
+        Settings(**settings),
+        schedule=model.schedule,
+        validate=None if validation_ids is None else lambda trainer: trainer.mean_loss(validation_ids, length),
+        callbacks=callbacks,
+        configuration={"model": asdict(model.config)},
+        folder=folder,
+    )
+    trainer.train(resume)
+    model.eval()
+    return trainer
+
+
 def top_k_filter(logits: torch.Tensor, k: int) -> torch.Tensor:
     """Leave the k most probable tokens, and minus infinity for the others (Fan et al., 2018).
 
@@ -1268,88 +1441,3 @@ def training_memory(
     per_parameter = (weight_bytes, gradient_bytes, optimiser_bytes)
     activations = kept if checkpointing else layer * num_layers
     return TrainingMemory(*(num_parameters * each for each in per_parameter), activations)
-
-
-def resume_is_exact(
-    make: Callable[[], Any],
-    step: Callable[[Any], Any],
-    save: Callable[[Any], Any],
-    load: Callable[[Any], Any],
-    num_steps: int,
-    stop_after: int,
-) -> bool:
-    """Whether a training run that was stopped and resumed equals an unbroken one, bit for bit.
-
-    One run goes through. A second one is saved after `stop_after` steps, goes on for a step, as a run does that is
-    killed between two checkpoints, and is lost; when it comes back, all global random generators are in another state.
-
-    Args:
-        make: begins a run, seeds included.
-        step: does one step of it and gives its loss, or whatever is worth comparing.
-        save: gives a checkpoint: anything that `load` understands.
-        load: gives a run that goes on from a checkpoint.
-        num_steps: of the whole run.
-        stop_after: steps before it is stopped, 0 to num_steps.
-
-    Returns:
-        True if all losses and the last checkpoint are the same.
-
-    Raises:
-        ValueError: if `stop_after` is not from 0 to `num_steps`.
-    """
-    if not 0 <= stop_after <= num_steps:
-        raise ValueError(f"got stop_after {stop_after}; expected 0 to num_steps = {num_steps}")
-    with _own_chance():
-        run = make()
-        losses = [_kept(step(run)) for _ in range(num_steps)]
-        last = _kept(save(run))
-    with _own_chance():
-        run = make()
-        again = [_kept(step(run)) for _ in range(stop_after)]
-        saved = save(run)
-        if stop_after < num_steps:
-            step(run)
-    with _own_chance(disturb=True):
-        run = load(saved)
-        again += [_kept(step(run)) for _ in range(num_steps - stop_after)]
-        return _equal(losses, again) and _equal(last, save(run))
-
-
-@contextmanager
-def _own_chance(disturb: bool = False) -> Iterator[None]:
-    """Run with global random generators that are put back afterwards; disturbed, as those of another process."""
-    kept = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            if disturb:
-                for seed in (random.seed, np.random.seed, torch.manual_seed):
-                    seed(20_011)
-            yield
-        finally:
-            random.setstate(kept[0])
-            np.random.set_state(kept[1])
-
-
-def _kept(value: Any) -> Any:
-    """A copy that later steps do not change."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if type(value) in (list, tuple):
-        return type(value)(map(_kept, value))
-    return {key: _kept(each) for key, each in value.items()} if type(value) is dict else copy.deepcopy(value)
-
-
-def _equal(first: Any, second: Any) -> bool:
-    """Whether two values are the same to the last bit, NaN included."""
-    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        alike = first.dtype == second.dtype and first.shape == second.shape
-        return alike and bool(((first == second) | ((first != first) & (second != second))).all())
-    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype.kind in "fc")
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return first.keys() == second.keys() and all(_equal(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        return type(first) is type(second) and len(first) == len(second) and all(map(_equal, first, second))
-    if isinstance(first, float) and isinstance(second, float) and math.isnan(first) and math.isnan(second):
-        return True
-    return type(first) is type(second) and bool(first == second)
