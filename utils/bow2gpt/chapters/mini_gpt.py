@@ -2,7 +2,6 @@
 """Mini-GPT: what the chapter builds."""
 
 import copy
-import json
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from bow2gpt import checkpoints
 from bow2gpt.chapters.attention import (
     Block,
     FeedForward,
@@ -33,7 +33,6 @@ from bow2gpt.chapters.attention import (
 )
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer, ByteTokenizer, Tokenizer
-from bow2gpt.course.paths import atomic_path
 from bow2gpt.machine import half_precision_pays
 from bow2gpt.run_folder import sharded
 from bow2gpt.token_files import windows
@@ -457,48 +456,28 @@ class ReadsInWindows(torch.nn.Module):
             hidden = model.hidden_states(torch.from_numpy(seen[start:])[None].to(_device(model)))
             return model.logits(hidden[:, -1:])[0, 0].log_softmax(dim=0).cpu().numpy()
 
-    def stream(
-        self,
-        num_tokens: int,
-        context: str = "",
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        seed: int = 0,
-    ) -> Iterator[str]:
-        """Yields each token's text as soon as it is drawn; a character of several tokens comes when it is whole."""
-        tokenizer = self._tokenizer()
+    def stream(self, num_tokens: int, context: str = "", **options: Any) -> Iterator[str]:
+        """Write: yields text as soon as there is some; a character of several tokens comes when it is whole.
+
+        Args:
+            num_tokens: how many to write.
+            context: what to go on from.
+            **options: of `generate`: temperature, top_k, top_p, min_p and seed.
+        """
+        tokenizer, written, shown = self._tokenizer(), [], ""
         ids = torch.tensor(np.asarray(tokenizer.encode(context), dtype=np.int64))
-        written, shown = [], ""
-        options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
         for token in generate(lambda seen: self.next_after(seen.numpy()), ids, num_tokens, **options):
             written.append(token)
             text = tokenizer.decode(written)
-            if text.startswith(shown) and not text.endswith("\ufffd"):
+            if len(written) == num_tokens or not text.endswith("\ufffd"):
                 yield text[len(shown) :]
                 shown = text
-        text = tokenizer.decode(written)
-        if text != shown:
-            yield text[len(shown) :]
 
     def generate(
-        self,
-        num_tokens: int,
-        context: str = "",
-        *,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        seed: int = 0,
+        self, num_tokens: int, context: str = "", *, temperature: float = 1.0, seed: int = 0, **filters: Any
     ) -> str:
-        """Draw tokens one after the other and return their text; the same seed gives the same text."""
-        options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
-        ids = torch.tensor(np.asarray(self._tokenizer().encode(context), dtype=np.int64))
-        tokens = generate(lambda seen: self.next_after(seen.numpy()), ids, num_tokens, **options)
-        return self._tokenizer().decode(list(tokens))
+        """What `stream` yields, in one piece; the same seed gives the same text."""
+        return "".join(self.stream(num_tokens, context, temperature=temperature, seed=seed, **filters))
 
     def _tokenizer(self) -> AnyTokenizer:
         if self.tokenizer is None:
@@ -631,29 +610,15 @@ class GPT(ReadsInWindows):
         return lr_schedule(progress * steps, steps, min(steps, max(1, steps // 50)))
 
     def save(self, folder: str | Path, dtype: torch.dtype = torch.bfloat16) -> None:
-        """Write model.safetensors, config.json and, if there is a tokenizer, tokenizer.json into a folder.
+        """Write model.safetensors, config.json and, if the tokenizer can be saved, tokenizer.json into a folder.
 
         Args:
             folder: made if it is not there.
             dtype: of the weights in the file; two bytes each do for reading, four to go on training.
         """
-        from safetensors.torch import save_file
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         skipped = {"output.weight"} if self.config.tied else set()
-        tensors = {
-            name: tensor.detach().to("cpu", dtype).contiguous()
-            for name, tensor in self.state_dict().items()
-            if name not in skipped
-        }
-        with atomic_path(folder / "model.safetensors") as partial_file:
-            save_file(tensors, partial_file, metadata={"format": "pt"})
-        kind = type(self.tokenizer).__name__ if self.tokenizer is not None else None
-        with atomic_path(folder / "config.json") as partial_file:
-            partial_file.write_text(json.dumps(asdict(self.config) | {"tokenizer": kind}, indent=1) + "\n")
-        if hasattr(self.tokenizer, "save"):
-            self.tokenizer.save(folder / "tokenizer.json")
+        tensors = {name: each.to(dtype) for name, each in self.state_dict().items() if name not in skipped}
+        checkpoints.write_model(folder, tensors, asdict(self.config), self.tokenizer)
 
     @classmethod
     def load(cls, folder: str | Path, tokenizer: AnyTokenizer | None = None) -> "GPT":
@@ -666,23 +631,16 @@ class GPT(ReadsInWindows):
         Raises:
             ValueError: if something is missing or does not fit.
         """
-        folder = Path(folder)
-        try:
-            fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise ValueError(
-                f"{folder / 'config.json'} cannot be read: {error}; expected a folder of GPT.save"
-            ) from None
+        tensors, fields = checkpoints.read_model(folder)
         kind = fields.pop("tokenizer", None)
         if tokenizer is None and kind == "ByteTokenizer":
             tokenizer = ByteTokenizer()
-        elif tokenizer is None and (folder / "tokenizer.json").exists():
-            tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        elif tokenizer is None and kind == "Tokenizer":
+            tokenizer = Tokenizer.load(Path(folder) / "tokenizer.json")
         model = cls(GPTConfig(**fields), tokenizer)
-        tensors = _read_safetensors(folder / "model.safetensors")
-        if model.config.tied:
-            tensors["output.weight"] = tensors.get("embedding.weight")
-        _fill(model, tensors, folder)
+        if model.config.tied and "embedding.weight" in tensors:
+            tensors["output.weight"] = tensors["embedding.weight"]
+        checkpoints.fill(model, tensors, folder)
         return model.eval()
 
     @classmethod
@@ -690,29 +648,15 @@ class GPT(ReadsInWindows):
         """Read GPT-2's own weights (Radford et al., 2019) as they were published, in the safetensors format.
 
         Args:
-            path: a file, or a folder with model.safetensors; config.json beside it says how many heads there are, else
-                they have 64 channels each, as in all four published sizes.
+            path: a file, or a folder with model.safetensors; see `checkpoints.read_gpt2`.
             tokenizer: GPT-2's.
 
         Raises:
             ValueError: if the file is missing or holds another model.
         """
-        path = Path(path)
-        file = path / "model.safetensors" if path.is_dir() else path
-        tensors = {name.removeprefix("transformer."): tensor for name, tensor in _read_safetensors(file).items()}
-        if missing := [
-            name for name in ("wte.weight", "wpe.weight", "ln_f.weight", "ln_f.bias") if name not in tensors
-        ]:
-            raise ValueError(f"{file} lacks {', '.join(missing)}, so it is no GPT-2")
-        beside = file.parent / "config.json"
-        published = json.loads(beside.read_text(encoding="utf-8")) if beside.exists() else {}
-        (vocabulary_size, channels), context_length = tensors["wte.weight"].shape, len(tensors["wpe.weight"])
-        num_layers = len({name.split(".")[1] for name in tensors if name.startswith("h.")})
-        config = gpt2_config(
-            vocabulary_size, context_length, num_layers, published.get("n_head", max(1, channels // 64)), channels
-        )
-        model = cls(config, tokenizer)
-        _fill(model, _renamed(tensors, num_layers, file), file)
+        sizes, tensors = checkpoints.read_gpt2(path)
+        model = cls(gpt2_config(**sizes), tokenizer)
+        checkpoints.fill(model, tensors, path)
         return model.eval()
 
 
@@ -732,50 +676,6 @@ def gpt2_config(
     sizes = vocabulary_size, context_length, num_layers, num_heads, embedding_dim
     parts = {"positions": "learned", "norm": "layer", "mlp": "gelu", "qk_norm": False, "bias": True, "tied": True}
     return GPTConfig(*sizes, **parts | changes)
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path} cannot be read: {error}; expected a file in the safetensors format") from None
-
-
-def _renamed(tensors: Mapping[str, torch.Tensor], num_layers: int, file: Path) -> dict[str, torch.Tensor]:
-    """GPT-2's weights by our names; its matrices are stored (in, out), and queries, keys and values side by side."""
-    names = {"wte": "embedding", "ln_f": "norm"}
-    for number in range(num_layers):
-        theirs, ours = f"h.{number}", f"blocks.{number}"
-        names |= {f"{theirs}.ln_1": f"{ours}.attention.norm", f"{theirs}.ln_2": f"{ours}.mlp.norm"}
-        names |= {f"{theirs}.attn.c_proj": f"{ours}.attention.part.output"}
-        names |= {f"{theirs}.mlp.c_fc": f"{ours}.mlp.part.expand", f"{theirs}.mlp.c_proj": f"{ours}.mlp.part.contract"}
-        names |= {f"{theirs}.attn.c_attn": f"{ours}.attention.part."}
-    found = {"added.positions.weight": tensors["wpe.weight"], "output.weight": tensors["wte.weight"]}
-    for theirs, ours in names.items():
-        for kind in ("weight", "bias"):
-            if theirs == "wte" and kind == "bias":
-                continue
-            if (tensor := tensors.get(f"{theirs}.{kind}")) is None:
-                raise ValueError(f"{file} lacks {theirs}.{kind}, so it is no GPT-2")
-            tensor = tensor.mT if ".c_" in theirs and kind == "weight" else tensor
-            if not ours.endswith("."):
-                found[f"{ours}.{kind}"] = tensor
-                continue
-            for name, part in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
-                found[f"{ours}{name}.{kind}"] = part
-    return found
-
-
-def _fill(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], origin: Path) -> None:
-    own = model.state_dict()
-    wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
-    if wrong or (extra := sorted(set(tensors) - set(own))):
-        what = f"lacks {', '.join(wrong)}, or holds it in another shape" if wrong else f"also holds {', '.join(extra)}"
-        raise ValueError(f"{origin} does not fit this configuration: it {what}")
-    model.load_state_dict({name: tensors[name].float() for name in own})
 
 
 def num_weights(config: GPTConfig) -> int:
@@ -800,6 +700,139 @@ def count_parameters(config: GPTConfig) -> int:
     tables = config.vocabulary_size * (1 if config.tied else 2) + config.bigrams
     tables += config.context_length if config.positions == "learned" else 0
     return tables * channels + config.num_layers * block + norm
+
+
+def top_k_filter(logits: torch.Tensor, k: int) -> torch.Tensor:
+    """Leave the k most probable tokens, and minus infinity for the others (Fan et al., 2018).
+
+    Args:
+        logits: shape (..., vocabulary).
+        k: at least 1; of equals, the one with the lower id is taken first.
+
+    Returns:
+        New logits of the same shape.
+
+    Raises:
+        ValueError: if k is below 1, or the logits are no distribution.
+    """
+    logits = _checked_logits(logits)
+    if k < 1:
+        raise ValueError(f"got k = {k}; at least one token must be left")
+    order = logits.argsort(dim=-1, descending=True, stable=True)
+    return logits.masked_fill(torch.ones_like(logits, dtype=torch.bool).scatter(-1, order[..., :k], False), -torch.inf)
+
+
+def top_p_filter(logits: torch.Tensor, p: float) -> torch.Tensor:
+    """Leave the fewest tokens whose probabilities reach p together: nucleus sampling (Holtzman et al., 2020).
+
+    Args:
+        logits: shape (..., vocabulary).
+        p: 0 to 1; one token is always left, and 1 leaves all. Equals are taken in the order of their ids.
+
+    Returns:
+        New logits of the same shape: those left as they were, minus infinity for the others.
+
+    Raises:
+        ValueError: if p lies outside 0 to 1, or the logits are no distribution.
+    """
+    logits = _checked_logits(logits)
+    if not 0 <= p <= 1:
+        raise ValueError(f"got p = {p}; it is a probability, 0 to 1")
+    if p == 1:
+        return logits.clone()
+    order = logits.argsort(dim=-1, descending=True, stable=True)
+    reached = logits.double().softmax(dim=-1).gather(-1, order).cumsum(dim=-1)
+    enough = reached[..., :-1] >= p - 4 * torch.finfo(logits.dtype).eps  # 0.7 of a sum of rounded numbers is 0.7
+    first = torch.zeros_like(enough[..., :1]) if enough.shape[-1] else enough.new_zeros((*logits.shape[:-1], 1))
+    return logits.masked_fill(
+        torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, torch.cat([first, enough], -1)), -torch.inf
+    )
+
+
+def min_p_filter(logits: torch.Tensor, p: float) -> torch.Tensor:
+    """Leave the tokens at least p times as probable as the most probable one (Nguyen et al., 2024).
+
+    Args:
+        logits: shape (..., vocabulary).
+        p: 0 leaves all, 1 the most probable token and its equals.
+
+    Returns:
+        New logits of the same shape.
+
+    Raises:
+        ValueError: if p lies outside 0 to 1, or the logits are no distribution.
+    """
+    logits = _checked_logits(logits)
+    if not 0 <= p <= 1:
+        raise ValueError(f"got p = {p}; it is a share of the highest probability, 0 to 1")
+    if p == 0:
+        return logits.clone()
+    behind = logits.double() - logits.double().amax(dim=-1, keepdim=True)
+    return logits.masked_fill(behind < math.log(p) - 4 * torch.finfo(logits.dtype).eps, -torch.inf)
+
+
+def _checked_logits(logits: torch.Tensor) -> torch.Tensor:
+    logits = logits if logits.is_floating_point() else logits.float()
+    if logits.ndim < 1 or logits.shape[-1] == 0:
+        raise ValueError(
+            f"got logits of shape {tuple(logits.shape)}; expected (..., vocabulary), with a token at least"
+        )
+    if logits.isnan().any() or (logits == torch.inf).any() or logits.isneginf().all(dim=-1).any():
+        raise ValueError("got logits that are NaN, infinite, or all minus infinity; they name no distribution")
+    return logits
+
+
+def generate(
+    next_logits: Callable[[torch.Tensor], torch.Tensor],
+    token_ids: torch.Tensor,
+    num_tokens: int,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    seed: int = 0,
+) -> Iterator[int]:
+    """Write token by token; each is there as soon as it is drawn.
+
+    The logits are divided by the temperature, then `top_k`, `top_p` and `min_p` follow in this order.
+
+    Args:
+        next_logits: from the token ids so far, int64 of shape (time,), to logits of the next one, (vocabulary,).
+        token_ids: what to go on from, shape (time,); left as they are.
+        num_tokens: how many to write.
+        temperature: 0 always takes the most probable token, the first of equals.
+        top_k: None for no bound.
+        top_p: 1 for no bound.
+        min_p: 0 for no bound.
+        seed: the same seed gives the same tokens, if `next_logits` gives the same logits.
+
+    Yields:
+        Token ids.
+
+    Raises:
+        ValueError: if an option makes no sense.
+    """
+    if num_tokens < 0 or not temperature >= 0:
+        raise ValueError(f"got num_tokens {num_tokens} and temperature {temperature}; each must be 0 or more")
+    if (top_k is not None and top_k < 1) or not 0 <= top_p <= 1 or not 0 <= min_p <= 1:
+        raise ValueError(
+            f"got top_k {top_k}, top_p {top_p}, min_p {min_p}; expected at least 1, and shares from 0 to 1"
+        )
+    return _generate(next_logits, token_ids, num_tokens, temperature, top_k, top_p, min_p, seed)
+
+
+def _generate(next_logits, token_ids, num_tokens, temperature, top_k, top_p, min_p, seed) -> Iterator[int]:
+    rng, seen = np.random.default_rng(seed), torch.as_tensor(token_ids).long().clone()
+    for _ in range(num_tokens):
+        logits = torch.as_tensor(next_logits(seen)).detach().double().cpu()
+        if temperature > 0:
+            logits = (logits - logits.max()) / temperature
+            logits = logits if top_k is None else top_k_filter(logits, top_k)
+            logits = logits if top_p == 1 else top_p_filter(logits, top_p)
+            logits = logits if min_p == 0 else min_p_filter(logits, min_p)
+        token = sample_with_temperature(logits.numpy(), float(temperature > 0), rng)
+        seen = torch.cat([seen, seen.new_tensor([token])])
+        yield token
 
 
 def lr_schedule(step: float, num_steps: int, warmup_steps: int, floor: float = 0.0) -> float:
@@ -1183,139 +1216,6 @@ def train_gpt(
     trainer.train(resume)
     model.eval()
     return trainer
-
-
-def top_k_filter(logits: torch.Tensor, k: int) -> torch.Tensor:
-    """Leave the k most probable tokens, and minus infinity for the others (Fan et al., 2018).
-
-    Args:
-        logits: shape (..., vocabulary).
-        k: at least 1; of equals, the one with the lower id is taken first.
-
-    Returns:
-        New logits of the same shape.
-
-    Raises:
-        ValueError: if k is below 1, or the logits are no distribution.
-    """
-    logits = _checked_logits(logits)
-    if k < 1:
-        raise ValueError(f"got k = {k}; at least one token must be left")
-    order = logits.argsort(dim=-1, descending=True, stable=True)
-    return logits.masked_fill(torch.ones_like(logits, dtype=torch.bool).scatter(-1, order[..., :k], False), -torch.inf)
-
-
-def top_p_filter(logits: torch.Tensor, p: float) -> torch.Tensor:
-    """Leave the fewest tokens whose probabilities reach p together: nucleus sampling (Holtzman et al., 2020).
-
-    Args:
-        logits: shape (..., vocabulary).
-        p: 0 to 1; one token is always left, and 1 leaves all. Equals are taken in the order of their ids.
-
-    Returns:
-        New logits of the same shape: those left as they were, minus infinity for the others.
-
-    Raises:
-        ValueError: if p lies outside 0 to 1, or the logits are no distribution.
-    """
-    logits = _checked_logits(logits)
-    if not 0 <= p <= 1:
-        raise ValueError(f"got p = {p}; it is a probability, 0 to 1")
-    if p == 1:
-        return logits.clone()
-    order = logits.argsort(dim=-1, descending=True, stable=True)
-    reached = logits.double().softmax(dim=-1).gather(-1, order).cumsum(dim=-1)
-    enough = reached[..., :-1] >= p - 4 * torch.finfo(logits.dtype).eps  # 0.7 of a sum of rounded numbers is 0.7
-    first = torch.zeros_like(enough[..., :1]) if enough.shape[-1] else enough.new_zeros((*logits.shape[:-1], 1))
-    return logits.masked_fill(
-        torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, torch.cat([first, enough], -1)), -torch.inf
-    )
-
-
-def min_p_filter(logits: torch.Tensor, p: float) -> torch.Tensor:
-    """Leave the tokens at least p times as probable as the most probable one (Nguyen et al., 2024).
-
-    Args:
-        logits: shape (..., vocabulary).
-        p: 0 leaves all, 1 the most probable token and its equals.
-
-    Returns:
-        New logits of the same shape.
-
-    Raises:
-        ValueError: if p lies outside 0 to 1, or the logits are no distribution.
-    """
-    logits = _checked_logits(logits)
-    if not 0 <= p <= 1:
-        raise ValueError(f"got p = {p}; it is a share of the highest probability, 0 to 1")
-    if p == 0:
-        return logits.clone()
-    behind = logits.double() - logits.double().amax(dim=-1, keepdim=True)
-    return logits.masked_fill(behind < math.log(p) - 4 * torch.finfo(logits.dtype).eps, -torch.inf)
-
-
-def _checked_logits(logits: torch.Tensor) -> torch.Tensor:
-    logits = logits if logits.is_floating_point() else logits.float()
-    if logits.ndim < 1 or logits.shape[-1] == 0:
-        raise ValueError(
-            f"got logits of shape {tuple(logits.shape)}; expected (..., vocabulary), with a token at least"
-        )
-    if logits.isnan().any() or (logits == torch.inf).any() or logits.isneginf().all(dim=-1).any():
-        raise ValueError("got logits that are NaN, infinite, or all minus infinity; they name no distribution")
-    return logits
-
-
-def generate(
-    next_logits: Callable[[torch.Tensor], torch.Tensor],
-    token_ids: torch.Tensor,
-    num_tokens: int,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float = 1.0,
-    min_p: float = 0.0,
-    seed: int = 0,
-) -> Iterator[int]:
-    """Write token by token; each is there as soon as it is drawn.
-
-    The logits are divided by the temperature, then `top_k`, `top_p` and `min_p` follow in this order.
-
-    Args:
-        next_logits: from the token ids so far, int64 of shape (time,), to logits of the next one, (vocabulary,).
-        token_ids: what to go on from, shape (time,); left as they are.
-        num_tokens: how many to write.
-        temperature: 0 always takes the most probable token, the first of equals.
-        top_k: None for no bound.
-        top_p: 1 for no bound.
-        min_p: 0 for no bound.
-        seed: the same seed gives the same tokens, if `next_logits` gives the same logits.
-
-    Yields:
-        Token ids.
-
-    Raises:
-        ValueError: if an option makes no sense.
-    """
-    if num_tokens < 0 or not temperature >= 0:
-        raise ValueError(f"got num_tokens {num_tokens} and temperature {temperature}; each must be 0 or more")
-    if (top_k is not None and top_k < 1) or not 0 <= top_p <= 1 or not 0 <= min_p <= 1:
-        raise ValueError(
-            f"got top_k {top_k}, top_p {top_p}, min_p {min_p}; expected at least 1, and shares from 0 to 1"
-        )
-    return _generate(next_logits, token_ids, num_tokens, temperature, top_k, top_p, min_p, seed)
-
-
-def _generate(next_logits, token_ids, num_tokens, temperature, top_k, top_p, min_p, seed) -> Iterator[int]:
-    rng, seen = np.random.default_rng(seed), torch.as_tensor(token_ids).long().clone()
-    for _ in range(num_tokens):
-        logits = torch.as_tensor(next_logits(seen)).detach().double().cpu()
-        if temperature > 0:
-            logits = (logits - logits.max()) / temperature
-            logits = logits if top_k is None else top_k_filter(logits, top_k)
-            logits = logits if top_p == 1 else top_p_filter(logits, top_p)
-            logits = logits if min_p == 0 else min_p_filter(logits, min_p)
-        token = sample_with_temperature(logits.numpy(), float(temperature > 0), rng)
-        seen = torch.cat([seen, seen.new_tensor([token])])
-        yield token
 
 
 @dataclass(frozen=True)
