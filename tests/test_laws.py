@@ -19,6 +19,7 @@ from bow2gpt.chapters.counting_models import (
 )
 from bow2gpt.chapters.embeddings import LogBilinearModel, MixtureModel
 from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer, UnigramModel
+from bow2gpt.chapters.mini_gpt import GPT, GPTConfig, train_gpt
 from bow2gpt.chapters.mlps import NeuralLanguageModel, train_language_model
 
 SMOOTHINGS = {
@@ -83,6 +84,17 @@ def attentive(make_tokenizer, num_layers):
     return build
 
 
+def gpt(make_tokenizer, **changes):
+    def build():
+        tokenizer = make_tokenizer()
+        model = GPT(GPTConfig(tokenizer.vocabulary_size, 8, 1, 2, 16, **changes), tokenizer)
+        options = {"batch_size": 8, "num_steps": 40, "device": "cpu", "precision": "fp32"}
+        train_gpt(model, tokenizer.encode(training_text()), **options)
+        return model
+
+    return build
+
+
 #: One line a model: its name, and how to build a small one.
 MODELS = {
     "uniform, bytes": lambda: UnigramModel(np.zeros(256), ByteTokenizer()),
@@ -98,6 +110,10 @@ MODELS = {
     "attention, bytes, one block": attentive(ByteTokenizer, 1),
     "attention, BPE, two blocks": attentive(bpe_tokenizer, 2),
     "attention and Kneser-Ney, mixed": mixed_with_counts(attentive(bpe_tokenizer, 1)),
+    "GPT, bytes, with everything": gpt(ByteTokenizer, bigrams=500, softcap=10.0, dropout=0.1),
+    "GPT, BPE": gpt(bpe_tokenizer),
+    "GPT, BPE, as GPT-2": gpt(bpe_tokenizer, positions="learned", norm="layer", mlp="gelu", qk_norm=False, tied=True),
+    "GPT and Kneser-Ney, mixed": mixed_with_counts(gpt(bpe_tokenizer)),
     "MLP and Kneser-Ney, mixed": mixed_with_counts(neural(bpe_tokenizer)),
     "Kneser-Ney, bytes, a text shorter than the order": lambda: NGramModel.fit("ab", 5),
 }
