@@ -9,15 +9,13 @@
 # slopes, chapter 05 read in order and paid for it in time, chapter 06 threw the reader away and kept the look back. Its last model, two blocks of attention trained for a
 # minute, was still worse than counting.
 #
-# This chapter puts the parts together into the machine that the book is named after: a *generative pretrained Transformer*, GPT (Radford et al., 2018). Nothing in
-# it is new except the way in which it is trained, and that is most of the chapter: which batches, which optimiser, which precision, how not to lose a
-# run when the power fails, what it costs. You train one here, in a hundred seconds; the same cells train a larger one if there is a graphics card. Then you let it
-# write, find out when the same seed gives the same text, do the arithmetic of the big runs, and look at the ladder as a whole.
+# This chapter puts them together into the machine that the book is named after: a *generative pretrained Transformer*, GPT (Radford et al., 2018). What is new is how it is
+# trained: which batches, which optimiser, which precision, how not to lose a run when the power fails, what it costs. You train one here, in a hundred seconds; the same cells train a larger one if
+# there is a graphics card. Then you let it write, find out when the same seed gives the same text, do the arithmetic of the big runs, and look at the ladder as a whole.
 
 # %%
 import csv
 import tempfile
-import time
 from importlib import resources
 from pathlib import Path
 
@@ -177,7 +175,8 @@ def _check_ids(token_ids: torch.Tensor, vocabulary_size: int, dims: int = 2) -> 
             f"got {token_ids.dtype} of shape {tuple(token_ids.shape)}; expected integer token ids, "
             + ("(batch, time)" if dims == 2 else "(..., time)")
         )
-    if token_ids.device.type == "cpu" and token_ids.numel():  # elsewhere, to look is to wait
+    looks = token_ids.device.type == "cpu" and not torch.compiler.is_compiling()  # elsewhere, to look is to wait
+    if looks and token_ids.numel():
         lowest, highest = int(token_ids.min()), int(token_ids.max())
         if lowest < 0 or highest >= vocabulary_size:
             raise ValueError(
@@ -1311,8 +1310,7 @@ for kind in (torch.float32, torch.float16, torch.bfloat16):
 # It is nasty in two ways. The run goes on for a step after it was saved, so a checkpoint that only points at the live weights is spoiled; and all global random generators are disturbed, as they would be in another process.
 
 # %% tags=["export"]
-import random
-from contextlib import contextmanager
+from bow2gpt.repeating import kept, own_chance, same
 
 
 def resume_is_exact(
@@ -1344,60 +1342,20 @@ def resume_is_exact(
     """
     if not 0 <= stop_after <= num_steps:
         raise ValueError(f"got stop_after {stop_after}; expected 0 to num_steps = {num_steps}")
-    with _own_chance():
+    with own_chance():
         run = make()
-        losses = [_kept(step(run)) for _ in range(num_steps)]
-        last = _kept(save(run))
-    with _own_chance():
+        losses = [kept(step(run)) for _ in range(num_steps)]
+        last = kept(save(run))
+    with own_chance():
         run = make()
-        again = [_kept(step(run)) for _ in range(stop_after)]
+        again = [kept(step(run)) for _ in range(stop_after)]
         saved = save(run)
         if stop_after < num_steps:
             step(run)
-    with _own_chance(disturb=True):
+    with own_chance(disturb=True):
         run = load(saved)
-        again += [_kept(step(run)) for _ in range(num_steps - stop_after)]
-        return _equal(losses, again) and _equal(last, save(run))
-
-
-@contextmanager
-def _own_chance(disturb: bool = False) -> Iterator[None]:
-    """Run with global random generators that are put back afterwards; disturbed, as those of another process."""
-    kept = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            if disturb:
-                for seed in (random.seed, np.random.seed, torch.manual_seed):
-                    seed(20_011)
-            yield
-        finally:
-            random.setstate(kept[0])
-            np.random.set_state(kept[1])
-
-
-def _kept(value: Any) -> Any:
-    """A copy that later steps do not change."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if type(value) in (list, tuple):
-        return type(value)(map(_kept, value))
-    return {key: _kept(each) for key, each in value.items()} if type(value) is dict else copy.deepcopy(value)
-
-
-def _equal(first: Any, second: Any) -> bool:
-    """Whether two values are the same to the last bit, NaN included."""
-    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        alike = first.dtype == second.dtype and first.shape == second.shape
-        return alike and bool(((first == second) | ((first != first) & (second != second))).all())
-    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype.kind in "fc")
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return first.keys() == second.keys() and all(_equal(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        return type(first) is type(second) and len(first) == len(second) and all(map(_equal, first, second))
-    if isinstance(first, float) and isinstance(second, float) and math.isnan(first) and math.isnan(second):
-        return True
-    return type(first) is type(second) and bool(first == second)
+        again += [kept(step(run)) for _ in range(num_steps - stop_after)]
+        return same(losses, again) and same(last, save(run))
 
 
 # %% [markdown]
@@ -1633,8 +1591,8 @@ figures.show(
 
 
 # %% [markdown]
-# One change stands out, and it is not in the model: who moves the matrices. The choices of architecture that papers argue about are worth hundredths, at this size and in this time. Two of the bars are smaller than what another seed would do, so do not read much
-# into them. You can see the largest effect in a few seconds. The next cell is the script's code with less time.
+# One change stands out, and it is not in the model: who moves the matrices. The choices of architecture that papers argue about are worth hundredths, at this size and in this time. Look for the bar of the other seed, and do not read much
+# into any that is shorter. You can see the largest effect in a few seconds. The next cells are the script's code with less time.
 
 # %%
 def everything_by_adamw(model: GPT) -> list[torch.optim.Optimizer]:
@@ -1651,15 +1609,6 @@ for name, make in {"Muon and AdamW": GPT.make_optimisers, "AdamW alone": everyth
     racer = GPT(GPTConfig.of_depth(2, 2048, **RECIPE), tokenizer)
     race[name] = train_gpt(racer, train_ids, make_optimisers=make, max_seconds=8).records
     print(f"{name:15} {len(race[name])} steps, loss {np.mean([record.loss for record in race[name][-10:]]):.2f} nats")
-
-# %%
-fig, ax = plt.subplots()
-for name, records in race.items():
-    losses = np.convolve([record.loss for record in records], np.ones(5) / 5, mode="valid")
-    ax.plot([record.seconds for record in records][4:], losses, label=name, markevery=0.1)
-ax.set(title="Who learns faster?", xlabel="seconds", ylabel="training loss (nats per token)")
-ax.legend()
-figures.show(fig, alt="Training losses against seconds: the curve with Muon falls faster than that with AdamW alone.")
 
 # %% [markdown]
 # ### How losses scale
@@ -1722,7 +1671,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The lines on the right are steep and those on the left are flat: at this scale text is what is missing, not weights. The exponents are no constants of nature. They come from twenty short runs, and the intervals, from drawing the runs anew with replacement (the *bootstrap*), are wide.
+# The lines on the right are steep and those on the left are flat: at this scale text is what is missing, not weights. The exponents are no constants of nature: they come from twenty short runs, drawn anew with replacement for the intervals (the *bootstrap*).
 # Hoffmann et al. found exponents of 0.34 and 0.28 for models from 70 million to 16 billion weights. Read the law as they did: if you double the operations, share them out between both.
 #
 # ## Generation
@@ -2134,30 +2083,18 @@ with torch.inference_mode():
 # So if you have GPT-2's file on your disk, `GPT.from_pretrained(path)` makes this chapter's class write as GPT-2 does. And the fused optimiser: one pass over all numbers instead of a dozen.
 
 # %%
+import timeit
+
 from bow2gpt.chapters.mlps import adamw_step
 
-
-def milliseconds(work: Callable[[], Any]) -> float:
-    """Shortest of ten running times."""
-    times = []
-    for _ in range(10):
-        began = time.perf_counter()
-        work()
-        times.append(1e3 * (time.perf_counter() - began))
-    return min(times)
-
-
-# %%
-timed = {}
-parameter, gradient = torch.randn(512, 2048), torch.randn(512, 2048)
-for name, fused in {"torch, fused": True, "torch, a loop": False}.items():
+parameter, gradient, state = torch.randn(512, 2048), torch.randn(512, 2048), {}
+work = {"chapter 04's": lambda: adamw_step(parameter.numpy(), gradient.numpy(), state)}
+for name, fused in {"torch's, a loop": False, "torch's, fused": True}.items():
     tensor = parameter.clone().requires_grad_()
     tensor.grad = gradient
-    adamw = torch.optim.AdamW([tensor], fused=fused)
-    timed[name] = milliseconds(adamw.step)
-state, array = {}, parameter.numpy()
-timed["chapter 04's"] = milliseconds(lambda: adamw_step(array, gradient.numpy(), state))
-print(*(f"{name} {took:.1f} ms" for name, took in timed.items()), sep=", ")
+    work[name] = torch.optim.AdamW([tensor], fused=fused).step
+for name, step in work.items():
+    print(f"{name} {1e3 * min(timeit.repeat(step, number=1, repeat=10)):.1f} ms", end=", ")
 
 # %% [markdown]
 # ## Mixing old and new

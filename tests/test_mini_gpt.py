@@ -837,6 +837,27 @@ def test_a_run_that_depends_on_global_chance_is_noticed_and_the_callers_is_left_
         mini_gpt.resume_is_exact(Run, Run.step, Run.save, Run.load, 7, 8)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "equal"),
+    [
+        (np.array([1.0, np.nan]), np.array([1.0, np.nan]), True),
+        (np.array([1.0]), np.array([1.0], dtype=np.float32), False),
+        (torch.tensor([math.nan]), torch.tensor([math.nan]), True),
+        (torch.zeros(2), torch.zeros(3), False),
+        ({"a": [1, (2.0, math.nan)]}, {"a": [1, (2.0, math.nan)]}, True),
+        ({"a": 1}, {"b": 1}, False),
+        (1, 1.0, False),
+        ([1], (1,), False),
+        (b"ab", b"ab", True),
+    ],
+)
+def test_values_are_compared_to_the_last_bit(first, second, equal):
+    from bow2gpt.repeating import kept, same
+
+    assert same(first, second) is equal
+    assert same(first, kept(first))
+
+
 def test_the_trainer_resumes_this_model_exactly(tmp_path):
     from bow2gpt.token_files import random_batches
     from bow2gpt.training import Settings, Trainer

@@ -3,9 +3,7 @@
 
 import copy
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +32,7 @@ from bow2gpt.chapters.attention import (
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer, ByteTokenizer, Tokenizer
 from bow2gpt.machine import half_precision_pays
+from bow2gpt.repeating import kept, own_chance, same
 from bow2gpt.run_folder import sharded
 from bow2gpt.token_files import windows
 from bow2gpt.training import Settings, Trainer
@@ -123,7 +122,8 @@ def _check_ids(token_ids: torch.Tensor, vocabulary_size: int, dims: int = 2) -> 
             f"got {token_ids.dtype} of shape {tuple(token_ids.shape)}; expected integer token ids, "
             + ("(batch, time)" if dims == 2 else "(..., time)")
         )
-    if token_ids.device.type == "cpu" and token_ids.numel():  # elsewhere, to look is to wait
+    looks = token_ids.device.type == "cpu" and not torch.compiler.is_compiling()  # elsewhere, to look is to wait
+    if looks and token_ids.numel():
         lowest, highest = int(token_ids.min()), int(token_ids.max())
         if lowest < 0 or highest >= vocabulary_size:
             raise ValueError(
@@ -1076,60 +1076,20 @@ def resume_is_exact(
     """
     if not 0 <= stop_after <= num_steps:
         raise ValueError(f"got stop_after {stop_after}; expected 0 to num_steps = {num_steps}")
-    with _own_chance():
+    with own_chance():
         run = make()
-        losses = [_kept(step(run)) for _ in range(num_steps)]
-        last = _kept(save(run))
-    with _own_chance():
+        losses = [kept(step(run)) for _ in range(num_steps)]
+        last = kept(save(run))
+    with own_chance():
         run = make()
-        again = [_kept(step(run)) for _ in range(stop_after)]
+        again = [kept(step(run)) for _ in range(stop_after)]
         saved = save(run)
         if stop_after < num_steps:
             step(run)
-    with _own_chance(disturb=True):
+    with own_chance(disturb=True):
         run = load(saved)
-        again += [_kept(step(run)) for _ in range(num_steps - stop_after)]
-        return _equal(losses, again) and _equal(last, save(run))
-
-
-@contextmanager
-def _own_chance(disturb: bool = False) -> Iterator[None]:
-    """Run with global random generators that are put back afterwards; disturbed, as those of another process."""
-    kept = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            if disturb:
-                for seed in (random.seed, np.random.seed, torch.manual_seed):
-                    seed(20_011)
-            yield
-        finally:
-            random.setstate(kept[0])
-            np.random.set_state(kept[1])
-
-
-def _kept(value: Any) -> Any:
-    """A copy that later steps do not change."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if type(value) in (list, tuple):
-        return type(value)(map(_kept, value))
-    return {key: _kept(each) for key, each in value.items()} if type(value) is dict else copy.deepcopy(value)
-
-
-def _equal(first: Any, second: Any) -> bool:
-    """Whether two values are the same to the last bit, NaN included."""
-    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        alike = first.dtype == second.dtype and first.shape == second.shape
-        return alike and bool(((first == second) | ((first != first) & (second != second))).all())
-    if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-        return first.dtype == second.dtype and np.array_equal(first, second, equal_nan=first.dtype.kind in "fc")
-    if isinstance(first, Mapping) and isinstance(second, Mapping):
-        return first.keys() == second.keys() and all(_equal(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple) and isinstance(second, list | tuple):
-        return type(first) is type(second) and len(first) == len(second) and all(map(_equal, first, second))
-    if isinstance(first, float) and isinstance(second, float) and math.isnan(first) and math.isnan(second):
-        return True
-    return type(first) is type(second) and bool(first == second)
+        again += [kept(step(run)) for _ in range(num_steps - stop_after)]
+        return same(losses, again) and same(last, save(run))
 
 
 def shuffled_batches(
