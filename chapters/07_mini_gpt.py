@@ -664,7 +664,7 @@ class GPT(ReadsInWindows):
 
     def _initialise(self) -> None:
         """Each block begins as a mere short cut, and all tokens as equally likely, or nearly so with a tied head."""
-        torch.nn.init.normal_(self.embedding.weight, std=0.02 if self.config.tied else 1.0)
+        torch.nn.init.normal_(self.embedding.weight, std=0.02 if self.config.tied else 0.1)
         torch.nn.init.zeros_(self.output.weight)
         for name, parameter in self.blocks.named_parameters():
             if name.endswith(("attention.part.output.weight", "contract.weight", "bias")) and "norm" not in name:
@@ -1577,7 +1577,7 @@ for row in sorted(trials, key=lambda row: float(row["validation"])):
     print(f"{row['variant']:28} {int(row['parameters']):10,} {row['steps']:>6} {float(row['validation']):14.3f}")
 
 # %%
-ordered = sorted(trials, key=lambda row: -float(row["validation"]))
+ordered = sorted((row for row in trials if row["variant"] != "the recipe"), key=lambda row: -float(row["validation"]))
 fig, ax = plt.subplots(figsize=(7, 0.6 + 0.3 * len(ordered)))
 differences = [float(row["validation"]) - base for row in ordered]
 ax.barh([row["variant"] for row in ordered], differences, color=figures.COLOURS[0])
@@ -1652,19 +1652,21 @@ print(
 )
 
 # %%
-fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-for amount in np.unique(tokens):
-    group = np.flatnonzero(tokens == amount)
-    group = group[np.argsort(weights[group])]
-    left.semilogx(weights[group], losses[group], label=f"{amount / 1e6:.2f} M tokens")
-for size in np.unique(weights):
-    group = np.flatnonzero(weights == size)
-    group = group[np.argsort(tokens[group])]
-    right.semilogx(tokens[group], losses[group], label=f"{size / 1e6:.1f} M weights")
-left.set(title="What do more weights bring?", xlabel="weights N", ylabel="bits per byte, validation")
-right.set(title="What does more text bring?", xlabel="tokens D", ylabel="bits per byte, validation")
-left.legend(fontsize=8)
-right.legend(fontsize=8)
+fig, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
+panels = [
+    (axes[0], weights, tokens, "What do more weights bring?", "weights N", "text"),
+    (axes[1], tokens, weights, "What does more text bring?", "tokens D", "model"),
+]
+for ax, along, others, title, label, kind in panels:
+    for other in np.unique(others):
+        group = np.flatnonzero(others == other)
+        group = group[np.argsort(along[group])]
+        ax.semilogx(along[group] / 1e6, losses[group], label=f"{other / 1e6:.2f} M")
+    ticks = np.unique(along) / 1e6
+    ax.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
+    ax.minorticks_off()
+    ax.set(title=title, xlabel=f"{label} (millions)", ylabel="bits per byte, validation")
+    ax.legend(title=kind, fontsize=8, ncols=2)
 figures.show(
     fig,
     alt="Left: bits per byte against weights, one line for each amount of text; right: against tokens, one line for each size. More text brings much more than more weights.",
@@ -2140,7 +2142,7 @@ for group, label in ((known, "three before were seen together"), (~known, "were 
     means = [gain[group & (rank >= low) & (rank < high)].mean() for low, high in zip(bins, bins[1:])]
     right.plot(range(5), means, label=label)
 right.axhline(0, color="0.5", linestyle=":", marker="")
-right.set_xticks(range(5), [f"{low + 1}-{high}" for low, high in zip(bins, bins[1:])], fontsize=8)
+right.set_xticks(range(5), [f"{low + 1}-{high}" for low, high in zip(bins, bins[1:])], fontsize=7)
 right.set(
     title="Where does the GPT win?",
     xlabel="rank of the token by frequency",

@@ -545,7 +545,7 @@ class GPT(ReadsInWindows):
 
     def _initialise(self) -> None:
         """Each block begins as a mere short cut, and all tokens as equally likely, or nearly so with a tied head."""
-        torch.nn.init.normal_(self.embedding.weight, std=0.02 if self.config.tied else 1.0)
+        torch.nn.init.normal_(self.embedding.weight, std=0.02 if self.config.tied else 0.1)
         torch.nn.init.zeros_(self.output.weight)
         for name, parameter in self.blocks.named_parameters():
             if name.endswith(("attention.part.output.weight", "contract.weight", "bias")) and "norm" not in name:
