@@ -135,8 +135,8 @@ def gpt_forward(token_ids: torch.Tensor, weights: Mapping[str, torch.Tensor], nu
     Args:
         token_ids: shape (..., time).
         weights: `embedding`, shape (vocabulary, embedding_dim); for each block i from 0 on, `blocks.{i}.` and the names
-            of `transformer_block`: attention_gain, query, key, value, output, mlp_gain, expand, contract; `norm_gain`,
-            shape (embedding_dim,); `output`, shape (vocabulary, embedding_dim): without it, the embedding serves twice.
+            of `transformer_block`: attention_gain, query, key, value, output, mlp_gain, expand, contract; `final_gain`,
+            shape (embedding_dim,); `head`, shape (vocabulary, embedding_dim): without it, the embedding serves twice.
         num_heads: of each attention.
 
     Returns:
@@ -147,9 +147,9 @@ def gpt_forward(token_ids: torch.Tensor, weights: Mapping[str, torch.Tensor], nu
     """
     num_blocks = len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
     expected = [f"blocks.{number}.{name}" for number in range(num_blocks) for name in _BLOCK]
-    if missing := [name for name in ("embedding", *expected, "norm_gain") if name not in weights]:
+    if missing := [name for name in ("embedding", *expected, "final_gain") if name not in weights]:
         raise ValueError(
-            f"the weights lack {', '.join(missing)}; expected embedding, norm_gain, and in a block {_BLOCK}"
+            f"the weights lack {', '.join(missing)}; expected embedding, final_gain, and in a block {_BLOCK}"
         )
     embedding = weights["embedding"]
     _check_ids(token_ids, len(embedding), dims=1)
@@ -166,7 +166,7 @@ def gpt_forward(token_ids: torch.Tensor, weights: Mapping[str, torch.Tensor], nu
         hidden = hidden + F.linear(merge_heads(found), block["output"])
         expanded = F.linear(rms_norm(hidden, block["mlp_gain"]), block["expand"])
         hidden = hidden + F.linear(torch.relu(expanded).square(), block["contract"])
-    return F.linear(rms_norm(hidden, weights["norm_gain"]), weights.get("output", embedding))
+    return F.linear(rms_norm(hidden, weights["final_gain"]), weights.get("head", embedding))
 
 
 def _check_ids(token_ids: torch.Tensor, vocabulary_size: int, dims: int = 2) -> None:
@@ -187,7 +187,7 @@ def _check_ids(token_ids: torch.Tensor, vocabulary_size: int, dims: int = 2) -> 
 
 # %%
 A, B, identity = [1.0, 1.0], [1.0, -1.0], torch.eye(2)
-pencil = {"embedding": torch.tensor([A, B]), "norm_gain": torch.ones(2)}
+pencil = {"embedding": torch.tensor([A, B]), "final_gain": torch.ones(2)}
 pencil |= {f"blocks.0.{name}": torch.ones(2) for name in ("attention_gain", "mlp_gain")}
 pencil |= {"blocks.0.query": torch.zeros(2, 2), "blocks.0.key": identity}
 pencil |= {"blocks.0.value": identity, "blocks.0.output": identity}
@@ -938,8 +938,8 @@ def _checked_logits(logits: torch.Tensor) -> torch.Tensor:
 
 
 def generate(
-    next_logits: Callable[[torch.Tensor], torch.Tensor],
-    token_ids: torch.Tensor,
+    next_logits: Callable[[Any], torch.Tensor],
+    token_ids: torch.Tensor | list[int],
     num_tokens: int,
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -952,8 +952,8 @@ def generate(
     The logits are divided by the temperature, then `top_k`, `top_p` and `min_p` follow in this order.
 
     Args:
-        next_logits: from the token ids so far, int64 of shape (time,), to logits of the next one, (vocabulary,).
-        token_ids: what to go on from, shape (time,); left as they are.
+        next_logits: from the token ids so far, a tensor of shape (time,), to logits of the next one, (vocabulary,).
+        token_ids: what to go on from, shape (time,); left as they are. If it is a list, `next_logits` gets lists.
         num_tokens: how many to write.
         temperature: 0 always takes the most probable token, the first of equals.
         top_k: None for no bound.
@@ -979,7 +979,8 @@ def generate(
 def _generate(next_logits, token_ids, num_tokens, temperature, top_k, top_p, min_p, seed) -> Iterator[int]:
     rng, seen = np.random.default_rng(seed), torch.as_tensor(token_ids).long().clone()
     for _ in range(num_tokens):
-        logits = torch.as_tensor(next_logits(seen)).detach().double().cpu()
+        given = seen.tolist() if isinstance(token_ids, list) else seen
+        logits = torch.as_tensor(next_logits(given)).detach().double().cpu()
         if temperature > 0:
             logits = (logits - logits.max()) / temperature
             logits = logits if top_k is None else top_k_filter(logits, top_k)
@@ -1015,7 +1016,7 @@ def lr_schedule(step: float, num_steps: int, warmup_steps: int, floor: float = 0
     training does, step = num_steps.
 
     Args:
-        step: steps done, 0 to num_steps.
+        step: steps done; after the last one, the share stays `floor`.
         num_steps: of the training.
         warmup_steps: how many of them belong to the warm-up; 0 for none.
         floor: the last share.
@@ -1027,8 +1028,8 @@ def lr_schedule(step: float, num_steps: int, warmup_steps: int, floor: float = 0
         raise ValueError(
             f"got {warmup_steps} warm-up steps of {num_steps}; expected at least one step, and a warm-up within them"
         )
-    if not 0 <= step <= num_steps:
-        raise ValueError(f"got step {step}; expected 0 to num_steps = {num_steps}")
+    if not step >= 0:
+        raise ValueError(f"got step {step}; steps are counted from 0")
     if not 0 <= floor <= 1:
         raise ValueError(f"got floor {floor}; it is a share of the highest rate, 0 to 1")
     if step < warmup_steps:
@@ -1230,7 +1231,7 @@ def mean_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
 
 
 def accumulate_gradients(
-    model: Callable[[torch.Tensor], torch.Tensor],
+    model: torch.nn.Module,
     inputs: torch.Tensor,
     targets: torch.Tensor,
     num_parts: int,
@@ -1242,27 +1243,28 @@ def accumulate_gradients(
     the gradient of the whole batch.
 
     Args:
-        model: inputs to outputs; its parameters' `grad` is added to.
+        model: inputs to outputs; its parameters' `grad` becomes the gradient, whatever it was before.
         inputs: shape (batch, ...).
         targets: shape (batch, ...).
-        num_parts: how many, from 1 to the batch.
+        num_parts: how many; no more than there are rows are made.
         loss_function: outputs and targets to the mean loss over targets.
 
     Returns:
         Loss of the whole batch.
 
     Raises:
-        ValueError: if there are more parts than rows, no rows, or nothing to score.
+        ValueError: if there are no rows, or nothing to score.
     """
-    if len(inputs) != len(targets) or not 1 <= num_parts <= len(inputs):
+    if len(inputs) != len(targets) or len(inputs) == 0 or num_parts < 1:
         raise ValueError(
-            f"got {num_parts} parts for {len(inputs)} inputs and {len(targets)} targets; expected as many targets as "
-            "inputs, and one row in each part at least"
+            f"got {len(inputs)} inputs, {len(targets)} targets and {num_parts} parts; expected as many targets as "
+            "inputs, and at least one row and one part"
         )
     whole = _num_scored(targets)
     if whole == 0:
         raise ValueError("every target is ignored; there is nothing to learn from this batch")
-    total = 0.0
+    model.zero_grad()
+    total, num_parts = 0.0, min(num_parts, len(inputs))
     for part, wanted in zip(inputs.tensor_split(num_parts), targets.tensor_split(num_parts), strict=True):
         if share := _num_scored(wanted) / whole:
             loss = loss_function(model(part), wanted) * share
@@ -1279,7 +1281,6 @@ def _num_scored(targets: torch.Tensor) -> int:
 ids, answers = torch.randint(50, (5, 8)), torch.randint(50, (5, 8))
 gradients = {}
 for num_parts in (1, 2, 5):
-    model.zero_grad()
     loss = accumulate_gradients(model.double(), ids, answers, num_parts)
     gradients[num_parts] = torch.cat([each.grad.flatten() for each in model.parameters() if each.grad is not None])
     print(num_parts, f"parts: loss {loss:.6f}, gradient off by {(gradients[num_parts] - gradients[1]).abs().max():.0e}")

@@ -107,9 +107,9 @@ def test_batch_refuses(token_ids, batch_size, context_length, says):
 
 def by_simple_names(model):
     """A model's weights as `gpt_forward` names them."""
-    found = {"embedding": model.embedding.weight, "norm_gain": model.norm.gain}
+    found = {"embedding": model.embedding.weight, "final_gain": model.norm.gain}
     if not model.config.tied:
-        found["output"] = model.output.weight
+        found["head"] = model.output.weight
     for number, block in enumerate(model.blocks):
         looks, thinks = block.attention, block.mlp
         parts = {"attention_gain": looks.norm.gain, "mlp_gain": thinks.norm.gain}
@@ -440,9 +440,12 @@ def test_schedule_rises_to_one_and_falls_to_the_floor():
     assert mini_gpt.lr_schedule(0, 5, 0) == 1.0
     assert mini_gpt.lr_schedule(5, 5, 5) == 0.0
     assert mini_gpt.lr_schedule(4, 5, 5) == 1.0
+    assert mini_gpt.lr_schedule(17, 10, 2, 0.2) == 0.2
 
 
-@pytest.mark.parametrize("wrong", [(-1, 10, 2), (11, 10, 2), (0, 0, 0), (0, 10, 11), (0, 10, -1), (0, 10, 2, 1.5)])
+@pytest.mark.parametrize(
+    "wrong", [(-1, 10, 2), (math.nan, 10, 2), (0, 0, 0), (0, 10, 11), (0, 10, -1), (0, 10, 2, 1.5)]
+)
 def test_schedule_refuses(wrong):
     with pytest.raises(ValueError, match="got"):
         mini_gpt.lr_schedule(*wrong)
@@ -554,7 +557,7 @@ def test_every_parameter_has_one_optimiser(name):
 # Accumulation
 
 
-@pytest.mark.parametrize("num_parts", [1, 2, 3, 7])
+@pytest.mark.parametrize("num_parts", [1, 2, 3, 7, 20])
 def test_parts_add_up_to_the_gradient_of_the_whole(num_parts):
     inputs, targets = drawn_ids(7, 8), drawn_ids(7, 8, seed=1)
     targets[0, :5] = targets[3] = targets[6, 2] = mini_gpt.IGNORED
@@ -567,22 +570,20 @@ def test_parts_add_up_to_the_gradient_of_the_whole(num_parts):
         close(first.grad, second.grad)
 
 
-def test_accumulation_takes_other_losses_and_adds_to_what_is_there():
+def test_accumulation_takes_other_losses_and_forgets_what_was_there():
     layer = torch.nn.Linear(3, 2).double()
     inputs, targets = drawn(5, 3), drawn(5, 2, seed=1)
     F.mse_loss(layer(inputs), targets).backward()
     once = layer.weight.grad.clone()
     mini_gpt.accumulate_gradients(layer, inputs, targets, 3, F.mse_loss)
-    close(layer.weight.grad, 2 * once)
+    close(layer.weight.grad, once)
 
 
 def test_accumulation_refuses():
     model, inputs = GPT(TINY), drawn_ids(3, 8)
-    for num_parts in (0, 4):
-        with pytest.raises(ValueError, match=f"{num_parts} parts for 3"):
-            mini_gpt.accumulate_gradients(model, inputs, inputs, num_parts)
-    with pytest.raises(ValueError, match="as many targets"):
-        mini_gpt.accumulate_gradients(model, inputs, inputs[:2], 1)
+    for wrong in ((inputs, inputs, 0), (inputs, inputs[:2], 1), (inputs[:0], inputs[:0], 1)):
+        with pytest.raises(ValueError, match="as many targets"):
+            mini_gpt.accumulate_gradients(model, *wrong)
     with pytest.raises(ValueError, match="every target is ignored"):
         mini_gpt.accumulate_gradients(model, inputs, torch.full_like(inputs, -100), 1)
 
@@ -682,6 +683,9 @@ def test_generate_streams_and_repeats_itself():
     assert list(mini_gpt.generate(next_logits, torch.tensor([3, 4]), 5, seed=1)) == [first, *rest]
     assert all(isinstance(token, int) for token in rest)
     assert list(mini_gpt.generate(next_logits, torch.tensor([], dtype=torch.long), 0)) == []
+    prompt = [3, 4]
+    assert list(mini_gpt.generate(lambda ids: next_logits(torch.tensor(ids)), prompt, 5, seed=1)) == [first, *rest]
+    assert prompt == [3, 4]
 
 
 def test_generate_draws_from_the_filtered_distribution():
