@@ -1317,7 +1317,7 @@ def resume_is_exact(
     make: Callable[[], Any],
     step: Callable[[Any], Any],
     save: Callable[[Any], Any],
-    load: Callable[[Any], Any],
+    load: Callable[[Any, Any], None],
     num_steps: int,
     stop_after: int,
 ) -> bool:
@@ -1327,10 +1327,10 @@ def resume_is_exact(
     killed between two checkpoints, and is lost; when it comes back, all global random generators are in another state.
 
     Args:
-        make: begins a run, seeds included.
+        make: gives a new run.
         step: does one step of it and gives its loss, or whatever is worth comparing.
         save: gives a checkpoint: anything that `load` understands.
-        load: gives a run that goes on from a checkpoint.
+        load: puts a checkpoint into a run.
         num_steps: of the whole run.
         stop_after: steps before it is stopped, 0 to num_steps.
 
@@ -1353,7 +1353,8 @@ def resume_is_exact(
         if stop_after < num_steps:
             step(run)
     with own_chance(disturb=True):
-        run = load(saved)
+        run = make()
+        load(run, saved)
         again += [kept(step(run)) for _ in range(num_steps - stop_after)]
         return same(losses, again) and same(last, save(run))
 
@@ -1380,12 +1381,9 @@ class Loop:
     def save_all(self) -> dict:
         return {"weight": self.weight, "state": dict(self.state), "chance": torch.get_rng_state()}
 
-    @classmethod
-    def load(cls, saved: dict) -> "Loop":
-        loop = cls()
-        loop.weight, loop.state = saved["weight"], dict(saved.get("state", {}))
+    def load(self, saved: dict) -> None:
+        self.weight, self.state = saved["weight"], dict(saved.get("state", {}))
         torch.set_rng_state(saved.get("chance", torch.get_rng_state()))
-        return loop
 
 
 # %%
@@ -1819,25 +1817,25 @@ class TrainingCost:
 
     Attributes:
         flops: floating-point operations.
-        seconds: on all devices together.
-        device_hours: hours times devices.
+        hours: from beginning to end.
         money: in the currency of the price.
+        num_devices: that work side by side.
     """
 
     flops: float
-    seconds: float
-    device_hours: float
+    hours: float
     money: float
+    num_devices: int = 1
 
     @property
-    def hours(self) -> float:
-        """Hours of the run."""
-        return self.seconds / 3600
+    def device_hours(self) -> float:
+        """Hours of all devices together."""
+        return self.hours * self.num_devices
 
     @property
     def days(self) -> float:
         """Days of the run."""
-        return self.seconds / 86400
+        return self.hours / 24
 
 
 def estimate_training_cost(
@@ -1879,7 +1877,7 @@ def estimate_training_cost(
         raise ValueError(f"got utilisation {utilisation}; it is a share of the best, above 0 and at most 1")
     flops = (8 if recompute else 6) * float(num_parameters) * num_tokens
     device_hours = flops / (flops_per_second * utilisation) / 3600
-    return TrainingCost(flops, 3600 * device_hours / num_devices, device_hours, device_hours * price_per_hour)
+    return TrainingCost(flops, device_hours / num_devices, device_hours * price_per_hour, num_devices)
 
 
 @dataclass(frozen=True)
@@ -1991,7 +1989,7 @@ for billions in (1.3, 13, 20):
     cost = estimate_training_cost(weights_, 20 * weights_, GEFORCE_3090, 0.3)
     within_a_year = GEFORCE_3090 * 0.3 * YEAR / (6 * weights_)
     print(
-        f"{billions:4} B parameters: {cost.seconds / YEAR:6.1f} years for 20 tokens each; in one year"
+        f"{billions:4} B parameters: {cost.days / 365:6.1f} years for 20 tokens each; in one year"
         f" {within_a_year / 1e9:5.1f} billion tokens, {within_a_year / weights_:.2f} each"
     )
 
@@ -2202,7 +2200,7 @@ thirteen = estimate_training_cost(13e9, 260e9, GEFORCE_3090, 0.3)
 claims.verdict(
     29,
     "13 billion parameters train in FP16 on one card with 24 GB, slowly, with streaming, checkpointing and accumulation; 20 billion took a year.",
-    f"the weights alone are 26 GB, the usual mixed-precision training {training_memory(13e9).total / 1e9:.0f} GB: it fits only if nearly everything is streamed from elsewhere. Twenty tokens a parameter would take {thirteen.seconds / YEAR:.0f} years at 30 % "
+    f"the weights alone are 26 GB, the usual mixed-precision training {training_memory(13e9).total / 1e9:.0f} GB: it fits only if nearly everything is streamed from elsewhere. Twenty tokens a parameter would take {thirteen.days / 365:.0f} years at 30 % "
     f"utilisation; a year of 20 billion parameters is {GEFORCE_3090 * 0.3 * YEAR / (6 * 20e9) / 1e9:.0f} billion tokens. As fine-tuning it can be done, as training from scratch it cannot.",
     "holds in part",
 )

@@ -1053,7 +1053,7 @@ def resume_is_exact(
     make: Callable[[], Any],
     step: Callable[[Any], Any],
     save: Callable[[Any], Any],
-    load: Callable[[Any], Any],
+    load: Callable[[Any, Any], None],
     num_steps: int,
     stop_after: int,
 ) -> bool:
@@ -1063,10 +1063,10 @@ def resume_is_exact(
     killed between two checkpoints, and is lost; when it comes back, all global random generators are in another state.
 
     Args:
-        make: begins a run, seeds included.
+        make: gives a new run.
         step: does one step of it and gives its loss, or whatever is worth comparing.
         save: gives a checkpoint: anything that `load` understands.
-        load: gives a run that goes on from a checkpoint.
+        load: puts a checkpoint into a run.
         num_steps: of the whole run.
         stop_after: steps before it is stopped, 0 to num_steps.
 
@@ -1089,7 +1089,8 @@ def resume_is_exact(
         if stop_after < num_steps:
             step(run)
     with own_chance(disturb=True):
-        run = load(saved)
+        run = make()
+        load(run, saved)
         again += [kept(step(run)) for _ in range(num_steps - stop_after)]
         return same(losses, again) and same(last, save(run))
 
@@ -1186,25 +1187,25 @@ class TrainingCost:
 
     Attributes:
         flops: floating-point operations.
-        seconds: on all devices together.
-        device_hours: hours times devices.
+        hours: from beginning to end.
         money: in the currency of the price.
+        num_devices: that work side by side.
     """
 
     flops: float
-    seconds: float
-    device_hours: float
+    hours: float
     money: float
+    num_devices: int = 1
 
     @property
-    def hours(self) -> float:
-        """Hours of the run."""
-        return self.seconds / 3600
+    def device_hours(self) -> float:
+        """Hours of all devices together."""
+        return self.hours * self.num_devices
 
     @property
     def days(self) -> float:
         """Days of the run."""
-        return self.seconds / 86400
+        return self.hours / 24
 
 
 def estimate_training_cost(
@@ -1246,7 +1247,7 @@ def estimate_training_cost(
         raise ValueError(f"got utilisation {utilisation}; it is a share of the best, above 0 and at most 1")
     flops = (8 if recompute else 6) * float(num_parameters) * num_tokens
     device_hours = flops / (flops_per_second * utilisation) / 3600
-    return TrainingCost(flops, 3600 * device_hours / num_devices, device_hours, device_hours * price_per_hour)
+    return TrainingCost(flops, device_hours / num_devices, device_hours * price_per_hour, num_devices)
 
 
 @dataclass(frozen=True)
