@@ -27,7 +27,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bow2gpt.machine import choose_device, choose_precision, join_processes
+from bow2gpt.machine import choose_device, choose_precision, join_processes, wait_for_all
 from bow2gpt.run_folder import Record, RunFolder, TrainingStopped, sharded, whole
 from bow2gpt.token_files import Batch, windows
 
@@ -412,6 +412,7 @@ class Trainer:
             saved |= {"scaler": self.scaler.state_dict(), "precision": self.precision, "device": self.device.type}
             saved |= {"seconds": self.seconds}
         self._folder.save(name, saved)
+        wait_for_all(self.processes)
 
     def _restore(self, saved: dict[str, Any] | None) -> None:
         if saved is not None:
