@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -477,7 +476,7 @@ def run_here(folder: Path, **options: Any) -> subprocess.Popen:
 
 
 def test_killed_at_any_moment_it_goes_on_exactly(tmp_path: Path, unbroken: dict) -> None:
-    moment = random.randrange(1, 15)
+    moment = random.randrange(2, 15)
     child = run_here(tmp_path, save_every=1, waits_at=18)
     for line in child.stdout:
         if line.startswith(f"step {moment}\n"):
@@ -745,12 +744,13 @@ def test_two_processes_reach_what_one_reaches(tmp_path: Path) -> None:
             torch.testing.assert_close(saved["model"][key], weight, atol=1e-4, rtol=1e-3)
     assert done.stdout.count("Stopped by SIGTERM") == 1
     assert "take a multiple of 2" in done.stdout
-    alone = make(tmp_path / "shards", dropout=0)  # what two wrote, one can read
+    alone = make(tmp_path / "shards", dropout=0)  # what two processes wrote, one can read
     alone.train(resume=True)
     assert alone.step == 20
-    assert torch.equal(
-        alone.optimisers[1].state_dict()["state"][0]["exp_avg"], saved["optimisers"][1]["state"][0]["exp_avg"]
-    )
+    there = load_checkpoint(tmp_path / "shards" / "last.pt")["optimisers"]
+    for optimiser, saved in zip(alone.optimisers, there, strict=True):
+        for index, values in optimiser.state_dict()["state"].items():
+            assert all(torch.equal(value, saved["state"][index][name]) for name, value in values.items())
 
 
 def several(folder: Path) -> None:
@@ -816,6 +816,8 @@ class Notebook:
 
 
 def test_the_curve_is_drawn_in_a_notebook_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib.pyplot as plt  # not above: this file is a script, too, that has to start quickly
+
     notebook = Notebook()
     plt.switch_backend("agg")
     monkeypatch.setattr("IPython.display.display", notebook.display)

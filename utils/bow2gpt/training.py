@@ -55,6 +55,7 @@ class Settings:
             2016), by calling the model's method `checkpoint_activations()`.
         shard: with several processes, give each a part of the weights (FSDP; Zhao et al., 2023), to be gathered one
             module of the model's module lists at a time, not a copy of all (DistributedDataParallel; Li et al., 2020).
+            Needs torch 2.6.
         log_every: steps between two looks at the losses, which make a GPU wait; the log has a row for every step.
         evaluate_every: steps between two measurements of the validation loss; 0: only at the end.
         save_every: steps between two checkpoints; 0: only at the end, and when a signal stops the run.
