@@ -631,6 +631,12 @@ def test_a_weight_that_is_no_number_is_not_saved(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "last.pt")["step"] == 6
 
 
+def test_a_mask_of_infinities_is_no_weight(tmp_path: Path) -> None:
+    model = Tiny()
+    model.register_buffer("mask", torch.full((2, 2), -math.inf))
+    assert make(tmp_path, model=model).train()[-1].step == 20
+
+
 def test_a_validation_loss_that_is_no_number_stops(tmp_path: Path) -> None:
     with pytest.raises(TrainingStopped, match="the validation loss is nan at step 4.*of step 3"):
         make(tmp_path, validate=lambda trainer: math.nan).train()
@@ -919,6 +925,9 @@ def test_tokens_are_prepared_once(tmp_path: Path) -> None:
     for validation in ("b" * 9, "b" * 9, "c" * 9):
         prepare_tokens(tmp_path, {"train": "a" * 9, "validation": validation}, learn, 128)
     assert calls == ["a" * 9] * 2
+    (tmp_path / "train.npy").unlink()
+    prepare_tokens(tmp_path, {"train": "a" * 9, "validation": "c" * 9}, learn, 128)
+    assert len(calls) == 3
     assert read_tokens(tmp_path / "validation.npy", 128, 4).tolist() == [ord("c")] * 9
 
 

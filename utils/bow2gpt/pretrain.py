@@ -160,7 +160,7 @@ def pretrain(
             count = sum(parameter.numel() for parameter in network.parameters())
             typer.echo(f"{count:,} parameters, {len(train):,} tokens, {trainer.device} in {trainer.precision}")
         trainer.train(resume)
-    except (TrainingStopped, ValueError) as error:
+    except (OSError, TrainingStopped, ValueError) as error:
         typer.echo(f"{typer.style('error:', fg='red', bold=True)} {error}", err=True)
         raise typer.Exit(1) from None
     finally:

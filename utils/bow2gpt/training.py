@@ -257,7 +257,9 @@ class Trainer:
 
     def autocast(self) -> AbstractContextManager:
         """Where matrix products run in the run's precision."""
-        return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32")
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, _DTYPES[self.precision])
 
     @torch.no_grad()
     def mean_loss(self, token_ids: np.ndarray, context_length: int, batch_size: int = 32) -> float:
@@ -405,7 +407,7 @@ class Trainer:
     def _save(self, name: str, everything: bool) -> None:
         saved = {"step": self.step, "best": self.best, "configuration": self._configuration}
         saved["model"] = whole(self.model.state_dict())
-        if not all(tensor.isfinite().all() for tensor in saved["model"].values()):
+        if not all(saved["model"][name].isfinite().all() for name, _ in self.model.named_parameters()):
             self._stop("a weight is not finite", self.step)
         if everything:
             saved["optimisers"] = [whole(optimiser.state_dict()) for optimiser in self.optimisers]
