@@ -259,6 +259,14 @@ def test_fp16_skips_a_step_that_overflows_and_scales_less() -> None:
     assert trainer.scaler.get_scale() == 2.0**39
 
 
+def test_fp16_skips_a_step_for_all_optimisers_alike() -> None:
+    trainer = make(precision="fp16", num_steps=1)
+    trainer.model.blocks[0][0].weight.register_hook(lambda slope: slope * math.nan)  # the first optimiser's
+    before = [parameter.clone() for parameter in trainer.model.parameters()]
+    trainer.train()
+    assert all(torch.equal(*pair) for pair in zip(before, trainer.model.parameters(), strict=True))
+
+
 def test_fp16_gives_up_when_no_scale_helps() -> None:
     def bad_slope(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         loss = training.next_token_loss(model, inputs, targets)
@@ -430,6 +438,14 @@ def test_a_callback_gets_its_state_back(tmp_path: Path) -> None:
         make(tmp_path, callbacks=[first, at(10, off)]).train()
     make(tmp_path, callbacks=[second]).train(resume=True)
     assert all(torch.equal(*pair) for pair in zip(whole.weights, second.weights, strict=True))
+
+
+def test_the_best_of_before_stays_the_best(tmp_path: Path) -> None:
+    with pytest.raises(Power):
+        make(tmp_path, validate=lambda trainer: trainer.step, callbacks=[at(10, off)]).train()
+    trainer = make(tmp_path, validate=lambda trainer: trainer.step)
+    trainer.train(resume=True)
+    assert trainer.best == load_checkpoint(tmp_path / "best.pt")["step"] == 4
 
 
 def test_resuming_nothing_starts_and_resuming_the_end_does_nothing(tmp_path: Path, unbroken: dict) -> None:
