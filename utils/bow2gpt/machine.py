@@ -29,6 +29,12 @@ def join_processes() -> Processes:
     return Processes(*(int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")))
 
 
+def wait_for_all(processes: Processes) -> None:
+    """Go on once every process of the run has come here."""
+    if processes.size > 1:
+        dist.all_reduce(torch.zeros(1))
+
+
 def choose_device(name: str | None = None, processes: Processes | None = None) -> torch.device:
     """The device of that name, else CUDA, MPS or CPU, the first that there is; of several cards, the process' own."""
     processes = processes or Processes()

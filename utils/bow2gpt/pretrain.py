@@ -109,7 +109,7 @@ def pretrain(
     import torch
     import torch.distributed as dist
 
-    from bow2gpt.machine import join_processes
+    from bow2gpt.machine import join_processes, wait_for_all
     from bow2gpt.token_files import prepare_tokens, random_batches, read_tokens
     from bow2gpt.training import Settings, Trainer, TrainingStopped
     from bow2gpt.watching import ProgressBar
@@ -137,8 +137,7 @@ def pretrain(
         processes = join_processes()
         if processes.rank == 0:
             prepare_tokens(folder, splits(text), named(tokenizer), vocabulary_size)
-        if processes.size > 1:
-            dist.all_reduce(torch.zeros(1))  # the others wait for the first
+        wait_for_all(processes)
         data = json.loads((folder / "data.json").read_text(encoding="utf-8"))
         size = data["vocabulary_size"]
         train, held_out = (
@@ -161,7 +160,7 @@ def pretrain(
             count = sum(parameter.numel() for parameter in network.parameters())
             typer.echo(f"{count:,} parameters, {len(train):,} tokens, {trainer.device} in {trainer.precision}")
         trainer.train(resume)
-    except (TrainingStopped, ValueError) as error:
+    except (OSError, TrainingStopped, ValueError) as error:
         typer.echo(f"{typer.style('error:', fg='red', bold=True)} {error}", err=True)
         raise typer.Exit(1) from None
     finally:

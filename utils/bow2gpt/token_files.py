@@ -85,7 +85,8 @@ def prepare_tokens(
     made_from = {"tokenizer": f"{train_tokenizer.__module__}:{train_tokenizer.__qualname__}", "asked": vocabulary_size}
     made_from |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
     description = folder / "data.json"
-    if description.exists() and made_from.items() <= json.loads(description.read_text(encoding="utf-8")).items():
+    there = all(path.exists() for path in (description, *(folder / f"{name}.npy" for name in texts)))
+    if there and made_from.items() <= json.loads(description.read_text(encoding="utf-8")).items():
         return
     tokenizer = train_tokenizer(texts["train"], vocabulary_size)
     tokens_per_byte = {}

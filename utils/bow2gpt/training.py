@@ -27,7 +27,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bow2gpt.machine import choose_device, choose_precision, join_processes
+from bow2gpt.machine import choose_device, choose_precision, join_processes, wait_for_all
 from bow2gpt.run_folder import Record, RunFolder, TrainingStopped, sharded, whole
 from bow2gpt.token_files import Batch, windows
 
@@ -55,6 +55,7 @@ class Settings:
             2016), by calling the model's method `checkpoint_activations()`.
         shard: with several processes, give each a part of the weights (FSDP; Zhao et al., 2023), to be gathered one
             module of the model's module lists at a time, not a copy of all (DistributedDataParallel; Li et al., 2020).
+            Needs torch 2.6.
         log_every: steps between two looks at the losses, which make a GPU wait; the log has a row for every step.
         evaluate_every: steps between two measurements of the validation loss; 0: only at the end.
         save_every: steps between two checkpoints; 0: only at the end, and when a signal stops the run.
@@ -256,7 +257,9 @@ class Trainer:
 
     def autocast(self) -> AbstractContextManager:
         """Where matrix products run in the run's precision."""
-        return torch.autocast(self.device.type, _DTYPES[self.precision], enabled=self.precision != "fp32")
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, _DTYPES[self.precision])
 
     @torch.no_grad()
     def mean_loss(self, token_ids: np.ndarray, context_length: int, batch_size: int = 32) -> float:
@@ -404,7 +407,7 @@ class Trainer:
     def _save(self, name: str, everything: bool) -> None:
         saved = {"step": self.step, "best": self.best, "configuration": self._configuration}
         saved["model"] = whole(self.model.state_dict())
-        if not all(tensor.isfinite().all() for tensor in saved["model"].values()):
+        if not all(saved["model"][name].isfinite().all() for name, _ in self.model.named_parameters()):
             self._stop("a weight is not finite", self.step)
         if everything:
             saved["optimisers"] = [whole(optimiser.state_dict()) for optimiser in self.optimisers]
@@ -412,6 +415,7 @@ class Trainer:
             saved |= {"scaler": self.scaler.state_dict(), "precision": self.precision, "device": self.device.type}
             saved |= {"seconds": self.seconds}
         self._folder.save(name, saved)
+        wait_for_all(self.processes)
 
     def _restore(self, saved: dict[str, Any] | None) -> None:
         if saved is not None:
