@@ -1397,46 +1397,8 @@ for save in (Loop.save_weight, Loop.save_all):
 # %% tags=["export"]
 from collections.abc import Sequence
 
-from bow2gpt.token_files import windows
+from bow2gpt.token_files import shuffled_batches
 from bow2gpt.training import Settings, Trainer
-
-
-def shuffled_batches(
-    token_ids: np.ndarray, context_length: int, batch_size: int, seed: int = 0
-) -> Callable[[int], tuple[torch.Tensor, torch.Tensor]]:
-    """Give a function from the number of a step to its batch; in each pass over the text every window comes once.
-
-    A pass cuts the text into windows side by side, from another first token each time, and shuffles them.
-
-    Args:
-        token_ids: shape (tokens,).
-        context_length: tokens of a window.
-        batch_size: windows of a batch.
-        seed: decides the cuts and the order.
-
-    Raises:
-        ValueError: if the text is too short for a window and the token after it.
-    """
-    num_windows = (len(token_ids) - 1) // context_length
-    if num_windows < 1 or batch_size < 1:
-        raise ValueError(
-            f"got {len(token_ids)} tokens for batches of {batch_size} windows of {context_length} and one more"
-        )
-    num_windows = max(1, num_windows - 1)  # there is room to begin later
-    steps_in_a_pass = max(1, num_windows // batch_size)
-    orders: dict[int, np.ndarray] = {}
-
-    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        number, place = divmod(step, steps_in_a_pass)
-        if number not in orders:
-            orders.clear()
-            rng = np.random.default_rng([seed, number])
-            latest = len(token_ids) - num_windows * context_length
-            starts = rng.integers(0, latest) + context_length * rng.permutation(num_windows)
-            orders[number] = np.resize(starts, max(num_windows, batch_size))
-        return windows(token_ids, orders[number][place * batch_size : (place + 1) * batch_size], context_length)
-
-    return batch
 
 
 def train_gpt(

@@ -13,6 +13,7 @@ from bow2gpt import ruler
 from bow2gpt.chapters import attention, mini_gpt
 from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer
 from bow2gpt.chapters.mini_gpt import GPT, GPTConfig
+from bow2gpt.token_files import shuffled_batches
 
 TINY = GPTConfig(50, context_length=8, num_layers=2, num_heads=2, embedding_dim=16)
 
@@ -100,6 +101,31 @@ def test_batch_comes_from_a_mapped_file_and_the_shortest_text(tmp_path):
 def test_batch_refuses(token_ids, batch_size, context_length, says):
     with pytest.raises(ValueError, match=says):
         mini_gpt.get_batch(token_ids, batch_size, context_length, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("length", "context", "size"), [(1000, 7, 4), (65, 8, 8), (30, 29, 4), (17, 8, 5), (200, 1, 3)]
+)
+def test_each_pass_shows_every_window_once_in_a_new_order(length, context, size):
+    batch, again = (shuffled_batches(np.arange(length), context, size, seed=1) for _ in range(2))
+    in_a_pass = max(1, max(1, (length - 1) // context - 1) // size)
+    passes = []
+    for number in range(3):
+        starts = []
+        for step in range(number * in_a_pass, (number + 1) * in_a_pass):
+            inputs, targets = batch(step)
+            assert inputs.shape == (size, context)
+            assert torch.equal(inputs + 1, targets)
+            starts += inputs[:, 0].tolist()
+        if len(starts) > size:
+            assert len(set(starts)) == len(starts)
+            assert len({start % context for start in starts}) == 1, "windows of a pass overlap"
+        passes.append(starts)
+    assert len({tuple(starts) for starts in passes}) > 1 or length - 1 < 2 * context
+    last = 3 * in_a_pass - 1
+    assert torch.equal(again(last)[0], batch(last)[0]), "a batch depends on its step alone"
+    with pytest.raises(ValueError, match="windows of 9"):
+        shuffled_batches(np.arange(9), 9, 1)
 
 
 # The model
