@@ -22,8 +22,7 @@ from bow2gpt.chapters.language_features import Tokenizer
 from bow2gpt.chapters.mini_gpt import GPT, GPTConfig, train_gpt
 
 FOLDER = Path(mini_gpt.__file__).resolve().parents[1]
-#: As the chapter has it.
-RECIPE = {"context_length": 128, "softcap": 15.0, "bigrams": 16384}
+CONTEXT_LENGTH = 128  # as in the chapter
 
 
 def adamw_alone(learning_rate: float) -> Callable[[GPT], list[torch.optim.Optimizer]]:
@@ -89,7 +88,7 @@ def ablations(names: list[str], seconds: float, depth: int, batch_size: int) -> 
     for name in names or VARIANTS:
         changes = dict(VARIANTS[name])
         make, seed = changes.pop("make_optimisers", GPT.make_optimisers), changes.pop("seed", 0)
-        config = GPTConfig.of_depth(depth, texts.tokenizer.vocabulary_size, **RECIPE)
+        config = GPTConfig.of_depth(depth, texts.tokenizer.vocabulary_size, CONTEXT_LENGTH)
         changes["learning_rate"] = config.learning_rate * changes.get("learning_rate", 1.0)
         if "mlp" in changes:
             changes["hidden_dim"] = None
@@ -115,7 +114,7 @@ def scaling(depths: list[int], fractions: list[float], batch_size: int) -> None:
     for depth in depths:
         for fraction in fractions:
             ids = texts.train[: int(len(texts.train) * fraction)]
-            config = GPTConfig.of_depth(depth, texts.tokenizer.vocabulary_size, **RECIPE | {"bigrams": 0})
+            config = GPTConfig.of_depth(depth, texts.tokenizer.vocabulary_size, CONTEXT_LENGTH, bigrams=0)
             steps = (len(ids) - 1) // config.context_length // batch_size
             model, began = GPT(replace(config, num_steps=steps)), time.perf_counter()
             trainer = train_gpt(model, ids, batch_size=batch_size, validation_ids=texts.validation)

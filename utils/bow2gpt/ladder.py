@@ -124,8 +124,7 @@ def _gpt(mixed: bool = False) -> Callable[[], LanguageModel]:
         from bow2gpt.chapters import counting_models, embeddings, mini_gpt
 
         text, tokenizer = corpus.text("train"), _bpe(2048)
-        config = mini_gpt.GPTConfig.of_depth(4, 2048, context_length=128, softcap=15.0, bigrams=16384)
-        model = mini_gpt.GPT(config, tokenizer)
+        model = mini_gpt.GPT.of_depth(4, 2048, context_length=128, tokenizer=tokenizer)
         mini_gpt.train_gpt(model, tokenizer.encode(text), max_seconds=300)
         if not mixed:
             return model
