@@ -238,7 +238,11 @@ def by_torch(queries, keys, values, mask=None):
 one, two = torch.tensor([[2.0, 0, 0, 0]]), torch.tensor([[math.log(3), 0, 0, 0], [0, 0, 0, 0]])
 told(
     looked_up(
-        one, two, torch.tensor([[8.0], [4.0]]), None, "the case from the text: one query, two keys"
+        one,
+        two,
+        torch.tensor([[8.0], [4.0]]),
+        None,
+        "the case from the text: one query, two keys; all axes stay",
     ),
     torch.tensor([[7.0]]),
     [
@@ -269,7 +273,20 @@ told(
             "the softmax is missing: the weights of a query must be positive and sum to one",
         ),
         (torch.tensor([[6.0]]), "every key has the same weight: the scores do not enter"),
-        (torch.tensor([[8.0]]), "only the best key answers: attention is soft, all of them do"),
+        (
+            torch.tensor([[8.0]]),
+            "the weights are the softmax of the scores: all of them positive, and one together",
+        ),
+        (
+            torch.tensor([[5.0]]),
+            "the sign is turned: the larger the dot product, the larger the weight",
+        ),
+        (torch.tensor([[-7.846634]]), "the weights are the softmax of the scores, not its logarithm"),
+        (
+            torch.tensor([[6.272939]]),
+            "the scale is the square root of head_dim, here 2, and no fixed number",
+        ),
+        (torch.tensor([[6.924234]]), "the score is the dot product over the root of d, not the cosine"),
     ],
     "weights of 3/4 and 1/4: softmax of the scores ln 3 and 0",
 )
@@ -310,6 +327,14 @@ told(
         (
             torch.softmax(-torch.cdist(q, k), -1),
             "the score is the dot product over the root of d, not a distance",
+        ),
+        (
+            torch.softmax((raw / 2).masked_fill(torch.ones(3, 5).triu(3).bool(), -math.inf), -1),
+            "without a mask every query sees every key: nothing is causal by itself",
+        ),
+        (
+            torch.softmax((raw / 2).masked_fill(torch.ones(3, 5).triu(1).bool(), -math.inf), -1),
+            "without a mask every query sees every key: nothing is causal by itself",
         ),
     ],
     "three queries, five keys: row i of the weights is the softmax of the scores of query i",
@@ -388,10 +413,13 @@ wrongs = [
         "the mask that is given says who may look, and no other: nothing is causal by itself",
     ),
 ]
-for i, j in (~mask).nonzero().tolist():
-    if abs(weights[i, j]) > 1e-5:
-        told(weights, shares_if(mask), wrongs, f"query {i} looked at key {j}, which the mask forbids")
 told(weights, shares_if(mask), wrongs, "the keys that a query may look at share the weight of 1")
+for i, j in (~mask).nonzero().tolist():
+    checks.true(
+        abs(float(weights[i, j])) < 1e-6,
+        f"query {i} looked at key {j}, which the mask forbids, with a weight of {float(weights[i, j]):.1g}: a forbidden score"
+        " becomes minus infinity",
+    )
 q, k, v = (torch.randn(2, 3, *size, generator=rng) for size in ((4, 6), (5, 6), (5, 2)))
 told(
     looked_up(q, k, v, None, "axes of (batch, heads) before the last two: turn the last two axes only"),
@@ -400,7 +428,15 @@ told(
         (
             torch.softmax(q @ k.mT / math.sqrt(6), 1) @ v,
             "softmax over the wrong axis: over the keys, the last one, not over the heads",
-        )
+        ),
+        (
+            torch.softmax(q @ k.mT / math.sqrt(6), 2) @ v,
+            "softmax over the wrong axis: each query's weights must sum to one, column sums are one instead",
+        ),
+        (
+            torch.softmax(q @ k.mT / 2, -1) @ v,
+            "the scale is the root of head_dim, here 6, and no fixed number",
+        ),
     ],
     "with (batch, heads) in front, each head of each example attends by itself",
 )
@@ -473,6 +509,7 @@ told(
         )
     ],
     "a forbidden score becomes minus infinity, which is lower than any other",
+    rtol=1e-2,
 )
 hint = "a batch of one, a head of one, a query of one: all four axes stay"
 q, k, v = (
@@ -483,12 +520,12 @@ q, k, v = (
 told(looked_up(q, k, v, None, hint), torch.tensor([[[[3.0]]]]).double(), [], hint)
 q, k, v = (torch.randn(2, *size, generator=rng).double() for size in ((4, 3), (5, 3), (5, 2)))
 slopes_here = checks.evaluate("lambda *arguments: slopes(scaled_dot_product_attention, *arguments)")
-weight = torch.randn(2, 4, 2, generator=rng).double()
+weight, some = torch.randn(2, 4, 2, generator=rng).double(), torch.ones(4, 5).tril(1).bool()
 same_slopes(
-    checks.run(lambda: slopes_here(weight, q, k, v, none), hint="gradients must flow back through it"),
-    slopes(by_torch, weight, q, k, v, none & torch.tensor([[True], [True], [True], [True]])),
+    checks.run(lambda: slopes_here(weight, q, k, v, some), hint="gradients must flow back through it"),
+    slopes(by_torch, weight, q, k, v, some),
     parts,
-    "A forbidden pair, and a query that may look at nothing, pass nothing on",
+    "A forbidden pair passes nothing on",
 )
 told(
     looked_up(one, two, torch.tensor([[8.0], [4.0]]), None, "the case from the text once more"),
@@ -1184,6 +1221,11 @@ def woven(heads):
     return torch.stack(heads.unbind(1), dim=-1).flatten(2)
 
 
+def softmaxed(axis):
+    heads = [in_slices(x @ weight.T, 3) for weight in (q, k, v)]
+    return side_by_side(torch.softmax(heads[0] @ heads[1].mT / math.sqrt(2), axis) @ heads[2]) @ o.T
+
+
 owns = (
     "heads were split from the wrong axis: head 0 must own channels 0 to head_dim-1 of every position"
 )
@@ -1263,6 +1305,23 @@ wrongs = [
         self_attention(x, plain, plain, plain, o, 3),
         "the inputs go through query_weight, key_weight and value_weight first",
     ),
+    (
+        self_attention(x, *weights, 3, join=lambda heads: heads.mean(1).repeat(1, 1, 3)),
+        "the heads are laid side by side, not averaged",
+    ),
+    (
+        self_attention(x, *weights, 3, join=lambda heads: heads.sum(1).repeat(1, 1, 3)),
+        "the heads are laid side by side, not added up",
+    ),
+    (softmaxed(1), "softmax over the wrong axis: over the keys, the last one, not over the heads"),
+    (
+        softmaxed(2),
+        "softmax over the wrong axis: each query's weights must sum to one, column sums are one instead",
+    ),
+    (
+        self_attention(functional.layer_norm(x, (6,)), *weights, 3),
+        "the inputs are not normalised here: that is the block's business",
+    ),
     (x + self_attention(x, *weights, 3), "the inputs are not added here: that is the block's business"),
     (
         self_attention(x, *weights, 3, torch.ones(4, 4).tril().bool()),
@@ -1278,7 +1337,7 @@ told(
 causal = torch.ones(4, 4).tril().bool()
 right = self_attention(x, *weights, 3, causal)
 told(
-    asked(x, weights, 3, causal, "three heads and a causal mask"),
+    asked(x, weights, 3, causal, "three heads and a causal mask, which is handed on as it is"),
     right,
     [
         (self_attention(x, *weights, 3), "position 0 saw position 1: the mask is missing"),
@@ -1931,6 +1990,10 @@ def rows(tensor):
     return tensor.reshape(2, 3, 4, 2)
 
 
+in_slices = [torch.stack(t.chunk(3, dim=-1), 1) for t in (x @ q.T, z @ k.T, z @ v.T)]
+strided = [torch.stack([t[..., head::3] for head in range(3)], 1) for t in (x @ q.T, z @ k.T, z @ v.T)]
+
+
 told(
     decoded(x, z, weights, 3, None, "a memory as long and as wide as the inputs"),
     across(x, z, *weights, 3),
@@ -1999,13 +2062,25 @@ told(
             @ o.T,
             "heads were not joined in their order: bring the time before the heads again, then lay the heads side by side",
         ),
+        (
+            torch.stack(attend(*strided).unbind(1), dim=-1).flatten(2) @ o.T,
+            "head 0 must own the channels 0 to head_dim-1, not every third channel",
+        ),
+        (
+            torch.stack(attend(*in_slices).unbind(1), dim=-1).flatten(2) @ o.T,
+            "heads were not joined in their order: first all channels of head 0, then those of head 1",
+        ),
+        (
+            (z @ v.T).mean(1, keepdim=True).expand(2, 4, 6) @ o.T,
+            "every position of the memory has the same weight: the queries do not enter",
+        ),
     ],
-    source,
+    f"{source}; then cut into heads, attend, and join, as in multi-head attention",
 )
 one = torch.ones(1, 1)
 ask, source = torch.tensor([[[1.0]]]), torch.tensor([[[0.0], [math.log(3)]]])
 told(
-    decoded(ask, source, [one] * 4, 1, None, "one position asks a memory of two"),
+    decoded(ask, source, [one] * 4, 1, None, "one position asks a memory of two; all axes stay"),
     torch.tensor([[[0.75 * math.log(3)]]]),
     [
         (
@@ -2543,6 +2618,15 @@ told(
         (torch.tensor([0.2, 1.4]), "the gain is missing: each channel has its own scale"),
         (torch.tensor([0.02, 1.4]), "multiply by the gain, do not divide by it"),
         (torch.tensor([10.2, 2.4]), "multiply by the gain, do not add it"),
+        (
+            torch.tensor([10 / math.sqrt(18), 7 / math.sqrt(18)]),
+            "divide by the root of the mean of the squares, not by the standard deviation",
+        ),
+        (
+            torch.tensor([10 / math.sqrt(74.5), 7 / math.sqrt(74.5)]),
+            "first divide, then multiply by the gain: the root mean square is that of the inputs",
+        ),
+        (torch.tensor([10 / 7, 1.0]), "the root of the mean of the squares, not the largest number"),
         (torch.tensor([2.2, 2.8]), "multiply by the gain, not by the gain plus one"),
     ],
     "(1, 7) has the root mean square 5",
@@ -2748,7 +2832,7 @@ figures.show(
     fig,
     alt=(
         "Three clouds. As they are, the points are scattered around a centre off the origin. After rms_norm all lie on a"
-        " circle: the length is gone, the direction is left. After layer norm only two points are left, for two numbers of"
+        " circle: the length is gone, the direction is left. After layer norm almost all lie on one of two points, for two numbers of"
         " mean zero and spread one are always plus and minus one."
     ),
 )
@@ -2963,12 +3047,15 @@ def paired(x):
 
 
 cos, sin = math.cos(1), math.sin(1)
+vectors = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+came = turned(vectors, torch.tensor([0, 1, 1]), "one pair, at the positions 0, 1 and 1")
+hint = "at position 1 the first pair turns by 1 radian, from (1, 0) towards (0, 1)"
+if not torch.allclose(came[0], vectors[0], atol=1e-4):
+    hint = "at position 0 the angle is 0, and (1, 0) stays (1, 0): are the channels of the pair, or sine and cosine, mixed up?"
+elif not torch.allclose(came.norm(dim=-1), vectors.norm(dim=-1), atol=1e-3):
+    hint = "not a rotation: a rotation keeps the length of a vector"
 told(
-    turned(
-        torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 2.0]]),
-        torch.tensor([0, 1, 1]),
-        "one pair, at the positions 0, 1 and 1",
-    ),
+    came,
     torch.tensor([[1, 0], [cos, sin], [-2 * sin, 2 * cos]]),
     [
         (
@@ -2991,7 +3078,10 @@ told(
             torch.tensor([[1, 0], [cos, 0], [0, 2 * cos]]),
             "each channel of a pair gets something of the other too: the sines are missing",
         ),
-        (torch.tensor([[1, 0], [1, 0], [0.0, 2]]), "nothing was turned"),
+        (
+            torch.tensor([[1, 0], [1, 0], [0.0, 2]]),
+            "nothing was turned, or by a whole turn: the angle is position times theta, no 2 pi",
+        ),
         (
             torch.tensor([[1, 0], [cos, sin], [-2 * math.sin(2), 2 * math.cos(2)]]),
             "the positions that are given count, here 0, 1 and 1, not the places in the tensor",
@@ -3019,7 +3109,7 @@ told(
             "angles are in radians, not in degrees",
         ),
     ],
-    "at position 1 the first pair turns by 1 radian, at position 0 not at all",
+    hint,
 )
 rng = torch.Generator().manual_seed(10)
 x, places = torch.randn(2, 4, 4, 6, generator=rng), torch.tensor([0, 5, 2, 3])
@@ -3597,7 +3687,7 @@ p, causal = Parts(weights, 3), torch.ones(4, 4).tril().bool()
 h = x + p.look(p.norm(x))
 post = p.norm(x + p.look(x))
 no_first, bare, n = p.look(p.norm(x)), x + p.look(x), p.norm(x)
-mlp_first = x + p.think(p.norm_2(x))
+mlp_first, normed_after = x + p.think(p.norm_2(x)), x + p.norm(p.look(x))
 again = n + p.look(n)
 
 
@@ -3641,6 +3731,22 @@ told(
             "both residuals are missing: what a part finds is added to its input",
         ),
         (h, "the MLP is missing"),
+        (
+            normed_after + p.norm_2(p.think(normed_after)),
+            "what the parts give was normalised: it is what they read that is normalised",
+        ),
+        (
+            h + p.think(p.norm_2(h), lambda t: torch.relu(t).square()),
+            "relu between expand and contract, without a square",
+        ),
+        (
+            h + p.think(p.norm_2(h), torch.sigmoid),
+            "relu between expand and contract, not the logistic function",
+        ),
+        (
+            other(attention_gain=1 + w["attention_gain"], mlp_gain=1 + w["mlp_gain"]),
+            "multiply by the gains, not by the gains plus one",
+        ),
         (mlp_first, "the attention is missing"),
         (
             x + p.think(p.norm_2(h)),
@@ -3741,10 +3847,9 @@ told(
     right,
     [
         (p.right(x), "position 0 saw position 1: the mask was not handed on to the attention"),
-        (Parts(weights, 3, causal.T).right(x), "position 0 saw position 1: the mask is transposed"),
         (
-            Parts(weights, 3, ~causal | torch.eye(4).bool()).right(x),
-            "the mask is inverted: True means that the position may look",
+            Parts(weights, 3, causal.T).right(x),
+            "position 0 saw position 1: the mask is transposed or inverted; True means that the position may look",
         ),
     ],
     "with a causal mask, position 0 sees itself only",
@@ -3853,7 +3958,9 @@ sizes = {
 }
 stack = [
     {
-        name: torch.ones(16) if size is None else torch.randn(*size, generator=rng) / size[1] ** 0.5
+        name: torch.ones(16)
+        if size is None
+        else 0.6 * torch.randn(*size, generator=rng) / size[1] ** 0.5
         for name, size in sizes.items()
     }
     for _ in range(2)
@@ -3886,8 +3993,9 @@ fig.suptitle("Which output hears of which input, after two blocks?", fontweight=
 figures.show(
     fig,
     alt=(
-        "Two tables, bright where moving an input moves an output. Both are brightest on the diagonal, the residual stream."
-        " Without a mask every output moves a little with every input; with a causal mask all above the diagonal is dark."
+        "Two tables, bright where moving an input moves an output. Both are bright on the diagonal, the residual stream."
+        " Without a mask every output moves at least a little with every input; with a causal mask all above the diagonal"
+        " is dark."
     ),
 )
 
@@ -4553,8 +4661,9 @@ told(
             of(5.0),
             "rescaled by the wrong factor: e to the power of old maximum minus new one, which is at most 1",
         ),
-        (of(10.5), "divide by the running sum at the end"),
-        (of(21.0), "divide by the running sum at the end"),
+        (of(10.5), "divide by the running sum of all blocks at the end"),
+        (of(21.0), "divide by the running sum of all blocks at the end"),
+        (of(14 / 3), "divide once, at the end: what is kept of a block is not divided yet"),
         (of(9.0), "only the last block counts: what came before is kept, and made smaller"),
         (of(3.0), "only the first block counts: read them all"),
         (of(9.0 / 1.5), "the result so far was thrown away when the maximum rose"),
@@ -4576,7 +4685,7 @@ told(
             of(11 / 3),
             "the running sum was not rescaled when the maximum rose, nor was the result: all blocks count alike",
         ),
-        (of(0.7 * 11 / 3), "the maximum is that of all keys so far, not of the last block"),
+        (of(27 / 7), "the maximum is that of all keys so far, not of the last block"),
     ],
     "weights of 4, 1 and 5 tenths",
 )
@@ -4673,13 +4782,21 @@ told(
     at_once(q, k, v, mask),
     [
         (at_once(q, k, v), "the mask was ignored"),
+        (
+            torch.softmax(q @ k.mT / 2 * mask, -1) @ v,
+            "a forbidden score must become minus infinity: a score of 0 still has the weight exp(0)",
+        ),
+        (
+            torch.softmax(q @ k.mT / 2, -1) * mask @ v,
+            "mask the scores before the softmax: the forbidden ones may not enter the sum",
+        ),
         (at_once(q, k, v, ~mask), "the mask is inverted: True means that the query may look"),
         (
             at_once(q, k, v, torch.cat([mask[..., :4], mask[..., :2]], -1)),
             "each block needs its own columns of the mask, not the first ones",
         ),
     ],
-    "each block of keys has its block of the mask's columns",
+    "a forbidden score becomes minus infinity, and each block of keys has its own columns of the mask",
 )
 first = torch.ones(4, 6).bool()
 first[1, :4], first[2, 2:], first[3, 2:4] = False, False, False
@@ -4947,7 +5064,7 @@ def online_softmax_attention(queries, keys, values, mask=None, *, block_size=64)
     return result / total.masked_fill(total == 0, 1.0)
 
 
-# %% mistake="online_softmax_attention" name="not_divided" says="divide by the running sum at the end"
+# %% mistake="online_softmax_attention" name="not_divided" says="divide by the running sum of all blocks at the end"
 def online_softmax_attention(queries, keys, values, mask=None, *, block_size=64):
     maximum = queries.new_full((*queries.shape[:-1], 1), -math.inf)
     total = torch.zeros_like(maximum)
