@@ -3205,7 +3205,7 @@ q, k = torch.randn(2, 8, generator=rng).double()
 
 def scores(shift):
     """Of one query at each of the positions shift to shift + 4, and one key at shift + 2."""
-    at = turned(q.expand(5, 8), torch.arange(5) + shift, "a query at five positions")
+    at = turned(q.repeat(5, 1), torch.arange(5) + shift, "a query at five positions")
     return at @ turned(k[None], torch.tensor([shift + 2]), "one key at one position")[0]
 
 
