@@ -73,9 +73,7 @@ def heads_by_torch(inputs, query_weight, key_weight, value_weight, output_weight
 def tensor_of(result, shape, dtype, hint=""):
     """The answer, if it is one tensor of this shape and dtype."""
     if isinstance(result, (tuple, list)) and len(result) and torch.is_tensor(result[0]):
-        checks.fail(
-            f"got {len(result)} tensors, expected one: give the result alone. It should be {hint}"
-        )
+        checks.fail(f"got {len(result)} tensors, expected one: give the result alone; {hint}")
     checks.array(result, tuple(shape), hint)
     checks.true(
         torch.is_tensor(result),
@@ -89,13 +87,13 @@ def tensor_of(result, shape, dtype, hint=""):
     return result
 
 
-def called(function, arguments, names, shape, hint=""):
+def called(function, arguments, names, shape, axes, hint):
     """What the function gives for copies of the arguments, which it must leave as they are."""
     given = copy.deepcopy(arguments)
     result = checks.run(lambda: function(*given), hint=hint)
     for before, after, name in zip(arguments, given, names, strict=False):
         checks.unchanged(before, after, name)
-    return tensor_of(result, shape, arguments[0].dtype, hint)
+    return tensor_of(result, shape, arguments[0].dtype, f"the result has the shape {axes}; {hint}")
 
 
 def told(result, right, wrongs, hint, rtol=2e-4, atol=2e-4):
@@ -225,7 +223,8 @@ def looked_up(queries, keys, values, mask, hint):
         [queries, keys, values, *([] if mask is None else [mask])],
         parts,
         shape,
-        f"(..., queries, value_dim); {hint}",
+        "(..., queries, value_dim)",
+        hint,
     )
 
 
@@ -1179,7 +1178,8 @@ def asked(inputs, weights, num_heads, mask, hint):
         [inputs, *weights, num_heads, *([] if mask is None else [mask])],
         parts,
         inputs.shape,
-        f"(batch, time, embedding_dim); {hint}",
+        "(batch, time, embedding_dim)",
+        hint,
     )
 
 
@@ -1964,7 +1964,8 @@ def decoded(inputs, memory, weights, num_heads, mask, hint):
         [inputs, memory, *weights, num_heads, *([] if mask is None else [mask])],
         parts,
         inputs.shape,
-        f"(batch, time, embedding_dim), one answer for each position that asks; {hint}",
+        "(batch, time, embedding_dim), one answer for each position that asks",
+        hint,
     )
 
 
@@ -2592,7 +2593,8 @@ def normed(inputs, gain, hint, *epsilon):
         [inputs, gain, *epsilon],
         ("the inputs", "the gain"),
         inputs.shape,
-        f"the shape of the inputs; {hint}",
+        "of the inputs",
+        hint,
     )
 
 
@@ -3021,7 +3023,8 @@ def turned(inputs, positions, hint, *base):
         [inputs, positions, *base],
         ("the inputs", "the positions"),
         inputs.shape,
-        f"the shape of the inputs; {hint}",
+        "of the inputs",
+        hint,
     )
 
 
@@ -3641,7 +3644,8 @@ def through(inputs, weights, num_heads, mask, hint):
         [inputs, weights, num_heads, *([] if mask is None else [mask])],
         ("the inputs", "the weights", "num_heads", "the mask"),
         inputs.shape,
-        f"(batch, time, embedding_dim); {hint}",
+        "(batch, time, embedding_dim)",
+        hint,
     )
 
 
@@ -4632,7 +4636,8 @@ def passed_by(queries, keys, values, mask, hint, **block_size):
         [queries, keys, values, *([] if mask is None else [mask])],
         ("the queries", "the keys", "the values", "the mask"),
         shape,
-        f"(..., queries, value_dim); {hint}",
+        "(..., queries, value_dim)",
+        hint,
     )
 
 
