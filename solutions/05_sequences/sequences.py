@@ -108,7 +108,8 @@ def rnn_slips(inputs, hidden, weight_input, weight_hidden, bias):
         "tanh is missing: without a bend, a hundred steps are one linear step": total,
         "the state is bent with tanh, not with relu": torch.relu(total),
         "the state is bent with tanh, not with the logistic function": torch.sigmoid(total),
-        "one tanh around the whole sum, not one around each part": torch.tanh(from_input) + torch.tanh(from_hidden + bias),
+        "one tanh around the whole sum, not one around each part": torch.tanh(from_input)
+        + torch.tanh(from_hidden + bias),
         "one tanh around the whole sum: the hidden state is outside": torch.tanh(from_input + bias) + from_hidden,
         "the bias is added before the tanh": torch.tanh(from_input + from_hidden) + bias,
         "the bias is missing": torch.tanh(from_input + from_hidden),
@@ -157,7 +158,13 @@ check_rnn(
 )
 check_rnn(rnn_numbers(1, 5, 2, 3), "one sequence is a batch of one: its state has the shape (1, hidden_dim)")
 check_rnn(
-    [torch.ones(1, 1), torch.full((1, 1), 0.5), torch.full((1, 1), 2.0), torch.full((1, 1), -4.0), torch.tensor([0.25])],
+    [
+        torch.ones(1, 1),
+        torch.full((1, 1), 0.5),
+        torch.full((1, 1), 2.0),
+        torch.full((1, 1), -4.0),
+        torch.tensor([0.25]),
+    ],
     "the case from the text above: tanh(2 - 2 + 0.25)",
 )
 check_rnn(rnn_numbers(2, 3, 4, 4), "2 sequences again, with other numbers: keep nothing from the call before")
@@ -224,6 +231,7 @@ figures.show(
         " thirty, and with 1.1 it settles at a value that tells nothing of the pulse's size."
     ),
 )
+
 
 # %% mistake="rnn_step" name="no_bend" says="tanh is missing"
 def rnn_step(inputs, hidden, weight_input, weight_hidden, bias):
@@ -375,10 +383,16 @@ def lstm_slips(inputs, hidden, cell, weight_input, weight_hidden, bias):
     slips = {
         "the forget gate was applied to the new content, and the input gate to the old cell: c' = f * c + i * g, and the"
         " gates are in the order i, f, g, o": opened(write * cell + keep * new),
-        "the forget gate was applied to the new content too: it belongs to the old cell only": opened(keep * (cell + new)),
-        "the input gate was applied to the old cell too: it belongs to the new content only": opened(write * (cell + new)),
+        "the forget gate was applied to the new content too: it belongs to the old cell only": opened(
+            keep * (cell + new)
+        ),
+        "the input gate was applied to the old cell too: it belongs to the new content only": opened(
+            write * (cell + new)
+        ),
         "the forget gate was applied to the new content, and the old cell was kept whole": opened(cell + keep * new),
-        "the forget gate was turned round: f = 1 keeps the old cell, f = 0 forgets it": opened((1 - keep) * cell + write * new),
+        "the forget gate was turned round: f = 1 keeps the old cell, f = 0 forgets it": opened(
+            (1 - keep) * cell + write * new
+        ),
         "nothing is forgotten: multiply the old cell by the forget gate": opened(cell + write * new),
         "the input gate is missing: multiply the new content by it": opened(keep * cell + new),
         "input and forget gate are two gates: one is not 1 minus the other": opened((1 - write) * cell + write * new),
@@ -392,9 +406,18 @@ def lstm_slips(inputs, hidden, cell, weight_input, weight_hidden, bias):
         "the new content is bent with tanh": opened(keep * cell + write * g),
         f"{gates}; yours are bent with tanh": opened(tanh(f) * cell + tanh(i) * new, tanh(o)),
         f"{gates}; yours are not bent at all": opened(f * cell + i * new, o),
-        "the cell is not bent on its way to the next step: tanh is only for the hidden state": (out * tanh(right_cell), tanh(right_cell)),
-        "the hidden state is the output gate times the tanh of the cell; the tanh is missing": (out * right_cell, right_cell),
-        "first tanh of the new cell, then times the output gate, not the other way round": (tanh(out * right_cell), right_cell),
+        "the cell is not bent on its way to the next step: tanh is only for the hidden state": (
+            out * tanh(right_cell),
+            tanh(right_cell),
+        ),
+        "the hidden state is the output gate times the tanh of the cell; the tanh is missing": (
+            out * right_cell,
+            right_cell,
+        ),
+        "first tanh of the new cell, then times the output gate, not the other way round": (
+            tanh(out * right_cell),
+            right_cell,
+        ),
         "the output gate is missing": (tanh(right_cell), right_cell),
         "the hidden state is made from the new cell; yours from the old one": (out * tanh(cell), right_cell),
         "the hidden state is made from the new cell; yours from the new content": (out * new, right_cell),
@@ -406,7 +429,9 @@ def lstm_slips(inputs, hidden, cell, weight_input, weight_hidden, bias):
         "the bias is added once": of_sums(sums + bias),
         "the hidden state is missing in the four sums": of_sums(inputs @ weight_input.T + bias),
         "the inputs are missing in the four sums": of_sums(hidden @ weight_hidden.T + bias),
-        "the four sums look at the hidden state, not at the cell": of_sums(inputs @ weight_input.T + cell @ weight_hidden.T + bias),
+        "the four sums look at the hidden state, not at the cell": of_sums(
+            inputs @ weight_input.T + cell @ weight_hidden.T + bias
+        ),
         "one is added to the forget gate's sum: a good first bias, but the bias that is given has the last word": opened(
             sigma(f + 1) * cell + write * new
         ),
@@ -414,7 +439,9 @@ def lstm_slips(inputs, hidden, cell, weight_input, weight_hidden, bias):
             torch.cat([sums[:, start::4] for start in range(4)], dim=1)
         ),
         "a transposed matrix is `weight.T`; `reshape` keeps the order of the numbers and mixes rows and columns": of_sums(
-            inputs @ weight_input.reshape(weight_input.shape[::-1]) + hidden @ weight_hidden.reshape(weight_hidden.shape[::-1]) + bias
+            inputs @ weight_input.reshape(weight_input.shape[::-1])
+            + hidden @ weight_hidden.reshape(weight_hidden.shape[::-1])
+            + bias
         ),
     }
     blocks = dict(zip("ifgo", (i, f, g, o), strict=True))
@@ -424,16 +451,14 @@ def lstm_slips(inputs, hidden, cell, weight_input, weight_hidden, bias):
             taken = dict(zip(order, "ifgo", strict=True))  # in the place of `taken[x]` the answer looks for x
             slips.setdefault(said, of_sums(torch.cat([blocks[taken[name]] for name in "ifgo"], dim=1)))
     if weight_input.shape[1] == size:
-        slips["weight_input belongs to the inputs and weight_hidden to the hidden state: yours are exchanged"] = of_sums(
-            inputs @ weight_hidden.T + hidden @ weight_input.T + bias
+        slips["weight_input belongs to the inputs and weight_hidden to the hidden state: yours are exchanged"] = (
+            of_sums(inputs @ weight_hidden.T + hidden @ weight_input.T + bias)
         )
     return slips
 
 
 def two_parts(pair, what):
-    checks.true(
-        isinstance(pair, (tuple, list)) and len(pair) == 2, f"got {checks.show(pair)}, expected a pair: {what}"
-    )
+    checks.true(isinstance(pair, (tuple, list)) and len(pair) == 2, f"got {checks.show(pair)}, expected a pair: {what}")
     return pair
 
 
@@ -463,9 +488,19 @@ check_lstm(
 )
 check_lstm(lstm_numbers(1, 5, 2, 3), "one sequence is a batch of one: both states have the shape (1, hidden_dim)")
 check_lstm(lstm_numbers(4, 4, 1, 4), "a state of one number for each sequence: four blocks of one column")
-check_lstm(lstm_numbers(5, 8, 2, 5), "5 sequences, 8 numbers in, 2 in the state: weight_input is square, and is transposed all the same")
 check_lstm(
-    [torch.zeros(1, 1), torch.zeros(1, 1), torch.full((1, 1), 2.0), torch.zeros(4, 1), torch.zeros(4, 1), torch.zeros(4)],
+    lstm_numbers(5, 8, 2, 5),
+    "5 sequences, 8 numbers in, 2 in the state: weight_input is square, and is transposed all the same",
+)
+check_lstm(
+    [
+        torch.zeros(1, 1),
+        torch.zeros(1, 1),
+        torch.full((1, 1), 2.0),
+        torch.zeros(4, 1),
+        torch.zeros(4, 1),
+        torch.zeros(4),
+    ],
     "the case from the text above: a cell of 2 becomes 1, and the hidden state half of tanh(1)",
 )
 for seed in (6, 7):
@@ -492,9 +527,7 @@ def lstm_reference(inputs, hidden, cell, weight_input, weight_hidden, bias):
             math.fsum(w * v for w, v in zip([*row, *column, b], [*x, *h, 1.0], strict=True))
             for row, column, b in zip(weight_input.tolist(), weight_hidden.tolist(), bias.tolist(), strict=True)
         ]
-        new = [
-            sigma(sums[size + k]) * c[k] + sigma(sums[k]) * math.tanh(sums[2 * size + k]) for k in range(size)
-        ]
+        new = [sigma(sums[size + k]) * c[k] + sigma(sums[k]) * math.tanh(sums[2 * size + k]) for k in range(size)]
         both[0].append([sigma(sums[3 * size + k]) * math.tanh(new[k]) for k in range(size)])
         both[1].append(new)
     return both, lstm_slips(inputs, hidden, cell, weight_input, weight_hidden, bias)
@@ -525,6 +558,7 @@ for forget in (-2.0, 0.0, 2.0, 5.0, 8.0):
         hidden, cell = lstm_step(torch.zeros(1, 1), hidden, cell, torch.zeros(4, 1), torch.zeros(4, 1), bias)
         left[step] = float(cell)
     print(f"{forget:11.0f}  {float(torch.sigmoid(bias[1])):10.4f} {left[10]:12.4f} {left[100]:10.4f}")
+
 
 # %% mistake="lstm_step" name="gates_exchanged" says="the forget gate was applied to the new content"
 def lstm_step(inputs, hidden, cell, weight_input, weight_hidden, bias):
@@ -709,7 +743,9 @@ def gru_slips(inputs, hidden, weight_input, weight_hidden, bias_input, bias_hidd
 
     gates = "a gate is the logistic function of its sum, between 0 and 1"
     slips = {
-        "the update gate keeps the old state and lets 1 - z of the new in; yours is the other way round": (1 - z) * hidden + z * n,
+        "the update gate keeps the old state and lets 1 - z of the new in; yours is the other way round": (1 - z)
+        * hidden
+        + z * n,
         "the reset gate was applied to the state before its product, as in the paper; here it multiplies the product and its bias": mixed(
             tanh(xn + (r * hidden) @ weight_new.T + bias_new)
         ),
@@ -722,7 +758,8 @@ def gru_slips(inputs, hidden, weight_input, weight_hidden, bias_input, bias_hidd
         "reset and update gate are exchanged: the rows are in the order r, z, n": mixed(tanh(xn + z * hn), r),
         "the reset gate multiplies the product; yours multiplies the old state as it is": mixed(tanh(xn + r * hidden)),
         "the reset gate was turned round: r = 1 shows the whole old state": mixed(tanh(xn + (1 - r) * hn)),
-        "the reset gate belongs inside the new content; the old state that stays is kept by z alone": (1 - z) * n + z * r * hidden,
+        "the reset gate belongs inside the new content; the old state that stays is kept by z alone": (1 - z) * n
+        + z * r * hidden,
         "the update gate is missing: (1 - z) * n + z * h": n,
         "the old state is missing: (1 - z) * n + z * h": (1 - z) * n,
         "the new content is missing: (1 - z) * n + z * h": z * hidden,
@@ -787,7 +824,10 @@ check_gru(
 )
 check_gru(gru_numbers(1, 5, 2, 3), "one sequence is a batch of one: its state has the shape (1, hidden_dim)")
 check_gru(gru_numbers(4, 4, 1, 4), "a state of one number for each sequence: three blocks of one column")
-check_gru(gru_numbers(5, 6, 2, 5), "5 sequences, 6 numbers in, 2 in the state: weight_input is square, and is transposed all the same")
+check_gru(
+    gru_numbers(5, 6, 2, 5),
+    "5 sequences, 6 numbers in, 2 in the state: weight_input is square, and is transposed all the same",
+)
 check_gru(
     [torch.zeros(1, 1), torch.full((1, 1), 3.0), torch.zeros(3, 1), torch.zeros(3, 1), torch.zeros(3), torch.zeros(3)],
     "the case from the text above: half of 0 and half of 3",
@@ -865,6 +905,7 @@ figures.show(
         " enough, with 0.50 some five, and with 0.98 they are not half-way there after thirty."
     ),
 )
+
 
 # %% mistake="gru_step" name="update_turned_round" says="the update gate keeps the old state"
 def gru_step(inputs, hidden, weight_input, weight_hidden, bias_input, bias_hidden):
@@ -1082,14 +1123,22 @@ def tell_clipped(pair, gradients, max_norm, hint):
     norm = math.sqrt(math.fsum(float(x) ** 2 for g in gradients for x in np.ravel(g)))
     factor = 1.0 if norm <= max_norm else max_norm / norm
     came = checks.array(came, (), "the norm is one number")
-    parts = [checks.array(c, tuple(np.shape(g)), "each gradient keeps its place and its shape") for c, g in zip(clipped, gradients, strict=True)]
+    parts = [
+        checks.array(c, tuple(np.shape(g)), "each gradient keeps its place and its shape")
+        for c, g in zip(clipped, gradients, strict=True)
+    ]
     if norm:
         norms, lists = clip_slips([np.asarray(g) for g in gradients], max_norm)
         checks.true(
             norm <= max_norm or not math.isclose(float(came), max_norm, rel_tol=1e-4),
             f"got the norm {float(came):.6g}, expected {norm:.6g}. Likely cause: the norm before clipping is asked for",
         )
-        tell((came,), (norm,), {cause: (number,) for cause, number in norms.items()}, f"{hint}: the norm of all numbers, taken as one vector")
+        tell(
+            (came,),
+            (norm,),
+            {cause: (number,) for cause, number in norms.items()},
+            f"{hint}: the norm of all numbers, taken as one vector",
+        )
         tell(parts, [np.asarray(g, dtype=float) * factor for g in gradients], lists, hint)
     checks.close(came, norm, f"{hint}: the norm", rtol=1e-4, atol=1e-7)
     for part, gradient in zip(parts, gradients, strict=True):
@@ -1105,14 +1154,20 @@ def check_clip(gradients, max_norm, hint):
     tell_clipped(pair, gradients, max_norm, hint)
 
 
-check_clip([[1.0, -2.0, 2.0], [[4.0, 0.0], [2.0, -4.0]], [0.0, 2.0]], 1.5, "the sum of squares is 49, the norm 7: multiply all by 1.5 / 7")
+check_clip(
+    [[1.0, -2.0, 2.0], [[4.0, 0.0], [2.0, -4.0]], [0.0, 2.0]],
+    1.5,
+    "the sum of squares is 49, the norm 7: multiply all by 1.5 / 7",
+)
 check_clip([[3.0], [4.0]], 1.0, "the case from the text above: the norm is 5, the factor 1 / 5")
 check_clip([[1.5], [-2.0]], 3.0, "the norm 2.5 is below max_norm = 3: the gradients stay as they are")
 check_clip([[3.0, 4.0], [0.0], [[12.0]]], 13.0, "the norm is exactly max_norm: the gradients stay as they are")
 check_clip([[[6.0, -8.0]]], 5.0, "one gradient alone: the norm is 10, the factor one half")
 check_clip([[0.01, 0.02], [200.0]], 0.5, "a small gradient beside a large one is multiplied by the same factor")
 check_clip([-2.0, [[[1.0]], [[2.0]]]], 0.75, "a gradient may be a single number, or have three axes")
-check_clip([[0.0, 0.0], [0.0]], 1.0, "a norm of 0 is not longer than max_norm: nothing changes, and nothing is divided by 0")
+check_clip(
+    [[0.0, 0.0], [0.0]], 1.0, "a norm of 0 is not longer than max_norm: nothing changes, and nothing is divided by 0"
+)
 
 ### BEGIN HIDDEN TESTS
 
@@ -1123,7 +1178,9 @@ def random_gradients(rng):
     scale = float(rng.choice([1e-4, 0.3, 1.0, 50.0]))
     count = int(rng.integers(1, 6))
     gradients = [
-        torch.tensor(rng.normal(size=shapes[rng.integers(len(shapes))]) * scale * rng.choice([0.1, 1.0, 3.0]), dtype=dtype)
+        torch.tensor(
+            rng.normal(size=shapes[rng.integers(len(shapes))]) * scale * rng.choice([0.1, 1.0, 3.0]), dtype=dtype
+        )
         for _ in range(count)
     ]
     norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
@@ -1171,6 +1228,7 @@ figures.show(
         " outside are drawn straight towards the middle, onto the circle."
     ),
 )
+
 
 # %% mistake="clip_grad_norm" name="each_on_its_own" says="the norm of each gradient was clipped on its own"
 def clip_grad_norm(gradients, max_norm):
@@ -1286,9 +1344,7 @@ def clip_grad_norm(gradients, max_norm):
 
 
 # %% task="bptt_chunks"
-def bptt_chunks(
-    token_ids: torch.Tensor, batch_size: int, chunk_length: int
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def bptt_chunks(token_ids: torch.Tensor, batch_size: int, chunk_length: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Cut a text into chunks of rows that go on from chunk to chunk, with the next tokens as targets (about 5 lines).
 
     Args:
@@ -1342,18 +1398,23 @@ def chunk_slips(tokens, rows, width):
         "the target of a row's last token is the token that follows in the text; yours is the row's first": cut(
             inputs, np.roll(inputs, -1, axis=1), width
         ),
-        "the target of a token is the next one of its row; yours is the one below it": cut(inputs, np.roll(inputs, -1, axis=0), width),
+        "the target of a token is the next one of its row; yours is the one below it": cut(
+            inputs, np.roll(inputs, -1, axis=0), width
+        ),
         "the targets are shifted the wrong way: each is the token that follows, not the one before": cut(
             inputs, np.roll(tokens, 1)[: rows * length].reshape(rows, length), width
         ),
         "the tokens of a row are neighbours in the text; yours takes every batch_size-th token": cut(
             *(table.reshape(length, rows).T for table in (inputs, targets)), width
         ),
-        "the rows stand below each other, of shape (batch_size, time); yours are turned, time first": [(x.T, y.T) for x, y in whole],
+        "the rows stand below each other, of shape (batch_size, time); yours are turned, time first": [
+            (x.T, y.T) for x, y in whole
+        ],
         "the last chunk is shorter, not dropped: the columns that are left belong to it": whole[: length // width],
         "the chunks come in the order of time; yours come backwards": whole[::-1],
         "the last chunk is shorter; yours is filled up": [
-            (np.pad(x, ((0, 0), (0, width - x.shape[1]))), np.pad(y, ((0, 0), (0, width - y.shape[1])))) for x, y in whole
+            (np.pad(x, ((0, 0), (0, width - x.shape[1]))), np.pad(y, ((0, 0), (0, width - y.shape[1]))))
+            for x, y in whole
         ],
         "a chunk begins where the one before ended; yours overlaps it by one token": cut(
             inputs, targets, width, range(0, length, max(1, width - 1))
@@ -1369,7 +1430,10 @@ def chunk_slips(tokens, rows, width):
         ],
         "row b goes on where row b of the chunk before ended; yours jump to another place of the text: cut the whole text into"
         " rows first, then the rows into chunks": [
-            (tokens[s : s + rows * width].reshape(rows, width), tokens[s + 1 : s + 1 + rows * width].reshape(rows, width))
+            (
+                tokens[s : s + rows * width].reshape(rows, width),
+                tokens[s + 1 : s + 1 + rows * width].reshape(rows, width),
+            )
             for s in range(0, n - rows * width, rows * width)
         ],
         "only the first chunk came: all of them are asked for": whole[:1],
@@ -1391,9 +1455,9 @@ def chunk_slips(tokens, rows, width):
         inputs[:, :-1], targets[:, :-1], width
     )
     if long > length:
-        slips["there is no token after the last one, so L is (N - 1) // B, not N // B: a target of yours is made up"] = cut(
-            table, np.append(tokens, 0)[1 : rows * long + 1].reshape(rows, long), width
-        )
+        slips[
+            "there is no token after the last one, so L is (N - 1) // B, not N // B: a target of yours is made up"
+        ] = cut(table, np.append(tokens, 0)[1 : rows * long + 1].reshape(rows, long), width)
     most = length // width * width
     if 0 < most < length:
         slips["the rows are as long as they can be; yours were made a multiple of chunk_length first"] = cut(
@@ -1424,7 +1488,10 @@ def chunk_slips(tokens, rows, width):
 def tell_chunks(got, tokens, rows, width, hint):
     length = (len(tokens) - 1) // rows
     right = [
-        tuple(tokens[[[b * length + t + late for t in range(s, min(s + width, length))] for b in range(rows)]] for late in (0, 1))
+        tuple(
+            tokens[[[b * length + t + late for t in range(s, min(s + width, length))] for b in range(rows)]]
+            for late in (0, 1)
+        )
         for s in range(0, length, width)
     ]
     checks.true(got is not None, "got None, expected a list of pairs: a function without `return` gives None")
@@ -1512,6 +1579,7 @@ for number, (inputs, targets) in enumerate(bptt_chunks(letters, batch_size=3, ch
     print(f"chunk {number}")
     for row, (read, wanted) in enumerate(zip(inputs.tolist(), targets.tolist(), strict=True)):
         print(f"   row {row}  reads {''.join(map(chr, read))!r:12} wants {''.join(map(chr, wanted))!r}")
+
 
 # %% mistake="bptt_chunks" name="every_bth_token" says="yours takes every batch_size-th token"
 def bptt_chunks(token_ids, batch_size, chunk_length):
@@ -1700,7 +1768,9 @@ def direction_slips(inputs, lengths, forward, backward):
     sizes = len(forward[2]), len(backward[2])
     time = inputs.shape[1]
 
-    def both(left=lambda row, n: readings(row[:n], forward), right=lambda row, n: readings(row[:n][::-1], backward)[::-1]):
+    def both(
+        left=lambda row, n: readings(row[:n], forward), right=lambda row, n: readings(row[:n][::-1], backward)[::-1]
+    ):
         sides = (encoded(inputs, lengths, side, size) for side, size in zip((left, right), sizes, strict=True))
         return np.concatenate(list(sides), axis=2)
 
@@ -1742,12 +1812,16 @@ def direction_slips(inputs, lengths, forward, backward):
         return lambda row, n: np.reshape([readings([vector], side)[0] for vector in row[:n]], (n, len(side[2])))
 
     right = both()
-    own_end = "the backward reader began in the padding: it begins at the last real place of each row, with a state of zeros"
+    own_end = (
+        "the backward reader began in the padding: it begins at the last real place of each row, with a state of zeros"
+    )
     not_turned = "the backward reader's outputs were not turned round again: place t must hold the state that has just read place t"
     padded = "places in the padding hold 0"
     slips = {
         not_turned: both(right=lambda row, n: readings(row[:n][::-1], backward)),
-        "both readers go forwards: the second one reads from the end": both(right=lambda row, n: readings(row[:n], backward)),
+        "both readers go forwards: the second one reads from the end": both(
+            right=lambda row, n: readings(row[:n], backward)
+        ),
         "the readers are exchanged: the first half is the state of the forward reader, with its weights": both(
             lambda row, n: readings(row[:n][::-1], forward)[::-1], lambda row, n: readings(row[:n], backward)
         ),
@@ -1755,17 +1829,27 @@ def direction_slips(inputs, lengths, forward, backward):
         f"{own_end}; and {padded}": both(whole_left, whole_right),
         f"{own_end}; {padded} there too": both(right=whole_right),
         f"the whole rows were turned round, padding and all, and not turned back: {own_end}": both(whole_left, turned),
-        f"the whole rows were turned round, padding and all, and not turned back; {own_end}": zeroed(both(whole_left, turned)),
+        f"the whole rows were turned round, padding and all, and not turned back; {own_end}": zeroed(
+            both(whole_left, turned)
+        ),
         f"the rows were turned round with their padding, and turned back without it: {own_end}": both(
             right=lambda row, n: turned(row, n)[:n][::-1]
         ),
         f"{padded}; yours go on reading there": both(whole_left),
         f"{padded}; yours keep the last state of the forward reader": both(kept),
-        "the state of the backward reader starts from zeros, not from the last state of the forward one": both(right=started),
-        "the forward state at place t has read place t too; yours has read only what stands before it": both(shifted_left),
-        "the backward state at place t has read place t too; yours has read only what comes after it": both(right=shifted_right),
+        "the state of the backward reader starts from zeros, not from the last state of the forward one": both(
+            right=started
+        ),
+        "the forward state at place t has read place t too; yours has read only what stands before it": both(
+            shifted_left
+        ),
+        "the backward state at place t has read place t too; yours has read only what comes after it": both(
+            right=shifted_right
+        ),
         "the states at place t have read place t too; yours have not": both(shifted_left, shifted_right),
-        "the backward reader begins at place length - 1, the last real one; yours begins one place too early": both(right=shorter),
+        "the backward reader begins at place length - 1, the last real one; yours begins one place too early": both(
+            right=shorter
+        ),
         "the backward reader begins at place length - 1, the last real one; yours begins at place length": both(
             right=lambda row, n: readings(row[: n + 1][::-1], backward)[::-1][:n]
         ),
@@ -1787,7 +1871,9 @@ def direction_slips(inputs, lengths, forward, backward):
             np.argsort(-np.array(lengths), kind="stable")
         ],
         "each state is carried on to the next place: yours begins anew at each": both(alone(forward), alone(backward)),
-        "the backward reader's state is carried on to the next place: yours begins anew at each": both(right=alone(backward)),
+        "the backward reader's state is carried on to the next place: yours begins anew at each": both(
+            right=alone(backward)
+        ),
         "the forward reader's state is carried on to the next place: yours begins anew at each": both(alone(forward)),
         "the forward state comes first, then the backward one; yours are the other way round": np.concatenate(
             [right[..., sizes[0] :], right[..., : sizes[0]]], axis=2
@@ -1798,7 +1884,9 @@ def direction_slips(inputs, lengths, forward, backward):
                 lambda row, n: np.repeat(readings(row[:n][::-1], backward)[-1:], n, axis=0),
             )
         ),
-        "the state of one row must not go on in the next one: each begins with zeros": carried_over(inputs, lengths, forward, backward),
+        "the state of one row must not go on in the next one: each begins with zeros": carried_over(
+            inputs, lengths, forward, backward
+        ),
         "tanh is missing in the steps": zeroed(straight(inputs, lengths, forward, backward)),
     }
     if inputs.shape[2] == sizes[0] == sizes[1]:
@@ -1871,10 +1959,23 @@ def tell_states(got, inputs, lengths, forward, backward, hint):
     shape = (*inputs.shape[:2], sum(sizes))
     shapes = {
         (shape[1], shape[0], shape[2]): "the axes are (batch, time, states); yours has time first",
-        (shape[0], 2 * shape[1], sizes[0]): "the two states of a place stand side by side, on the last axis; yours one after the other in time",
-        (shape[0], shape[1], sizes[0]): "both states stand side by side, not one of them alone, their sum or their mean",
+        (
+            shape[0],
+            2 * shape[1],
+            sizes[0],
+        ): "the two states of a place stand side by side, on the last axis; yours one after the other in time",
+        (
+            shape[0],
+            shape[1],
+            sizes[0],
+        ): "both states stand side by side, not one of them alone, their sum or their mean",
         (2, shape[0], shape[1], sizes[0]): "both states stand side by side in one tensor; yours are a pair of them",
-        (shape[0], shape[1], 2, sizes[0]): "the two states of a place stand side by side, on the last axis; yours have an axis of their own",
+        (
+            shape[0],
+            shape[1],
+            2,
+            sizes[0],
+        ): "the two states of a place stand side by side, on the last axis; yours have an axis of their own",
         (shape[0], sum(sizes)): "the states of every place are asked for, not only the last ones",
     }
     try:
@@ -1889,10 +1990,14 @@ def tell_states(got, inputs, lengths, forward, backward, hint):
     for place, n in enumerate(lengths):
         state = np.zeros(sizes[0])
         for t in range(n):
-            state = right[place, t, : sizes[0]] = np.tanh(forward[0] @ inputs[place, t] + forward[1] @ state + forward[2])
+            state = right[place, t, : sizes[0]] = np.tanh(
+                forward[0] @ inputs[place, t] + forward[1] @ state + forward[2]
+            )
         state = np.zeros(sizes[1])
         for t in range(n - 1, -1, -1):
-            state = right[place, t, sizes[0] :] = np.tanh(backward[0] @ inputs[place, t] + backward[1] @ state + backward[2])
+            state = right[place, t, sizes[0] :] = np.tanh(
+                backward[0] @ inputs[place, t] + backward[1] @ state + backward[2]
+            )
     tell((got,), (right,), direction_slips(inputs, lengths, forward, backward), hint)
 
 
@@ -1912,7 +2017,10 @@ def check_directions(numbers, lengths, hint):
 
 def direction_numbers(batch, time, input_dim, sizes, seed):
     draw = torch.Generator().manual_seed(seed)
-    shapes = [(batch, time, input_dim), *(shape for size in sizes for shape in ((size, input_dim), (size, size), (size,)))]
+    shapes = [
+        (batch, time, input_dim),
+        *(shape for size in sizes for shape in ((size, input_dim), (size, size), (size,))),
+    ]
     return [torch.randn(shape, generator=draw) for shape in shapes]
 
 
@@ -1920,21 +2028,31 @@ check_directions(
     direction_numbers(1, 4, 3, (3, 3), 1), [4], "one row without padding: a reader from the left and one from the right"
 )
 check_directions(
-    direction_numbers(3, 5, 3, (3, 3), 2), [3, 5, 2], "rows of 3, 5 and 2 places: the backward reader begins at each row's own end"
+    direction_numbers(3, 5, 3, (3, 3), 2),
+    [3, 5, 2],
+    "rows of 3, 5 and 2 places: the backward reader begins at each row's own end",
 )
 check_directions(
     direction_numbers(2, 4, 2, (3, 5), 3),
     [3, 4],
     "the forward state has 3 numbers, the backward one 5: a result of shape (2, 4, 8)",
 )
-check_directions(direction_numbers(2, 3, 2, (1, 2), 4), [1, 0], "rows of one place and of none, in a batch with padding for 3")
-check_directions(direction_numbers(4, 1, 2, (2, 2), 5), [1, 1, 1, 1], "a single place: both readers read it, from zeros")
-one = [torch.ones(1, 1), torch.zeros(1, 1), torch.zeros(1)]
 check_directions(
-    [torch.tensor([[[1.0], [2.0]]]), *one, *one], [2], "the case from the text above: each state is the tanh of its own input"
+    direction_numbers(2, 3, 2, (1, 2), 4), [1, 0], "rows of one place and of none, in a batch with padding for 3"
 )
 check_directions(
-    direction_numbers(3, 5, 3, (3, 3), 6), [4, 4, 1], "three rows again, with other numbers: keep nothing from the call before"
+    direction_numbers(4, 1, 2, (2, 2), 5), [1, 1, 1, 1], "a single place: both readers read it, from zeros"
+)
+one = [torch.ones(1, 1), torch.zeros(1, 1), torch.zeros(1)]
+check_directions(
+    [torch.tensor([[[1.0], [2.0]]]), *one, *one],
+    [2],
+    "the case from the text above: each state is the tanh of its own input",
+)
+check_directions(
+    direction_numbers(3, 5, 3, (3, 3), 6),
+    [4, 4, 1],
+    "three rows again, with other numbers: keep nothing from the call before",
 )
 
 ### BEGIN HIDDEN TESTS
@@ -1980,9 +2098,7 @@ from bow2gpt import figures
 word = "gemstone"
 code = torch.eye(26)[[ord(letter) - ord("a") for letter in word]]
 draw = torch.Generator().manual_seed(3)
-readers = [
-    tuple(torch.randn(shape, generator=draw) * 0.5 for shape in ((4, 26), (4, 4), (4,))) for _ in range(2)
-]
+readers = [tuple(torch.randn(shape, generator=draw) * 0.5 for shape in ((4, 26), (4, 4), (4,))) for _ in range(2)]
 other = code.clone()
 other[4] = torch.eye(26)[1]  # gemsbone: which states notice?
 lengths = torch.tensor([len(word)])
@@ -2005,6 +2121,7 @@ figures.show(
         " the right, the backward state from the t on to the left, and only at the t itself both do."
     ),
 )
+
 
 # %% mistake="bidirectional_encode" name="not_turned_round" says="the backward reader's outputs were not turned round again"
 def bidirectional_encode(inputs, lengths, forward_weights, backward_weights):
@@ -2247,27 +2364,40 @@ def attention_slips(query, keys, weight_query, weight_key, vector, mask):
             shares(scores.reshape(1, -1), seen.reshape(1, -1)).reshape(scores.shape)
         ),
         "softmax is missing: the weights of a row add up to 1": of(np.where(seen, scores, 0)),
-        "softmax is missing: the logistic function weighs each place on its own": of(np.where(seen, bounded(scores), 0)),
+        "softmax is missing: the logistic function weighs each place on its own": of(
+            np.where(seen, bounded(scores), 0)
+        ),
         "tanh is missing: without it the query has no say, it moves all scores of a row alike": of(
             shares((asked + offered) @ vector, seen)
         ),
         "one tanh around the sum of both parts: with the query outside of it, or left out, it moves all scores of a row alike and has"
         " no say": of(shares((np.tanh(asked) + np.tanh(offered)) @ vector, seen)),
-        "query and keys are added, not multiplied: this is additive attention": of(shares(np.tanh(asked * offered) @ vector, seen)),
+        "query and keys are added, not multiplied: this is additive attention": of(
+            shares(np.tanh(asked * offered) @ vector, seen)
+        ),
         "the score is bent with tanh, and then comes the vector; yours is a plain dot product": of(
             shares((asked * offered).sum(axis=2), seen)
         ),
         "the score is bent with tanh, not with relu": of(shares(np.maximum(asked + offered, 0) @ vector, seen)),
-        "the score is bent with tanh, not with the logistic function": of(shares(bounded(asked + offered) @ vector, seen)),
+        "the score is bent with tanh, not with the logistic function": of(
+            shares(bounded(asked + offered) @ vector, seen)
+        ),
         "the tanh comes before the vector, not after it": of(shares(np.tanh((asked + offered) @ vector), seen)),
         "the keys are missing in the scores: every key gets the same": of(
             shares(np.repeat(np.tanh(asked) @ vector, keys.shape[1], axis=1), seen)
         ),
-        "the vector is missing: the scores are not just added up over the units": of(shares(np.tanh(asked + offered).sum(axis=2), seen)),
+        "the vector is missing: the scores are not just added up over the units": of(
+            shares(np.tanh(asked + offered).sum(axis=2), seen)
+        ),
         "the scores of additive attention are not divided by a root": of(shares(scores / math.sqrt(len(vector)), seen)),
-        "the scores of additive attention are not divided by the root of key_dim": of(shares(scores / math.sqrt(keys.shape[2]), seen)),
+        "the scores of additive attention are not divided by the root of key_dim": of(
+            shares(scores / math.sqrt(keys.shape[2]), seen)
+        ),
         "the sign of the scores is turned round: the best fit gets the largest weight": of(shares(-scores, seen)),
-        "the context is the weighted sum of the keys; yours is their plain sum": (np.where(seen[..., None], keys, 0).sum(axis=1), weights),
+        "the context is the weighted sum of the keys; yours is their plain sum": (
+            np.where(seen[..., None], keys, 0).sum(axis=1),
+            weights,
+        ),
         "the context is the weighted sum of the keys; yours is their plain mean": (
             np.where(seen[..., None], keys, 0).sum(axis=1) / np.maximum(seen.sum(axis=1, keepdims=True), 1),
             weights,
@@ -2282,27 +2412,35 @@ def attention_slips(query, keys, weight_query, weight_key, vector, mask):
             weights,
         ),
         "the context is right, but the scores came in place of the weights": (of(weights)[0], scores),
-        "the context is right, but the logarithms of the weights came": (of(weights)[0], np.log(np.maximum(weights, 1e-300))),
+        "the context is right, but the logarithms of the weights came": (
+            of(weights)[0],
+            np.log(np.maximum(weights, 1e-300)),
+        ),
     }
     if keys.shape[2] == offered.shape[2]:
-        slips["the context is made of the keys as they came in, not of their projection"] = (np.einsum("bt,btc->bc", weights, offered), weights)
+        slips["the context is made of the keys as they came in, not of their projection"] = (
+            np.einsum("bt,btc->bc", weights, offered),
+            weights,
+        )
     if weight_query.shape == weight_key.shape:
         swapped = np.tanh((query @ weight_key.T)[:, None] + keys @ weight_query.T) @ vector
-        slips["weight_query belongs to the query and weight_key to the keys: yours are exchanged"] = of(shares(swapped, seen))
+        slips["weight_query belongs to the query and weight_key to the keys: yours are exchanged"] = of(
+            shares(swapped, seen)
+        )
     for name, w, other in (("weight_query", weight_query, "query"), ("weight_key", weight_key, "keys")):
         if w.shape[0] == w.shape[1]:
-            parts = (
-                ((query @ w)[:, None] + offered) if other == "query" else (asked + keys @ w)
+            parts = ((query @ w)[:, None] + offered) if other == "query" else (asked + keys @ w)
+            slips[f"{name} is stored as (out, in): transpose it in the product"] = of(
+                shares(np.tanh(parts) @ vector, seen)
             )
-            slips[f"{name} is stored as (out, in): transpose it in the product"] = of(shares(np.tanh(parts) @ vector, seen))
     if weight_query.shape[0] == weight_query.shape[1] == weight_key.shape[1]:
         slips["both weights are stored as (out, in): transpose them in the products"] = of(
             shares(np.tanh((query @ weight_query)[:, None] + keys @ weight_key) @ vector, seen)
         )
     if keys.shape[0] == keys.shape[1]:
-        slips["each row has its own query: insert the axis of time as [:, None, :]; yours meets the keys of other rows"] = of(
-            shares(np.tanh((query @ weight_query.T)[None] + offered) @ vector, seen)
-        )
+        slips[
+            "each row has its own query: insert the axis of time as [:, None, :]; yours meets the keys of other rows"
+        ] = of(shares(np.tanh((query @ weight_query.T)[None] + offered) @ vector, seen))
     if mask is not None:
         with np.errstate(all="ignore"):
             nowhere = ~mask.any(axis=1)
@@ -2311,7 +2449,9 @@ def attention_slips(query, keys, weight_query, weight_key, vector, mask):
             slips |= {
                 "the mask was not used: places in the padding got weights": of(shares(scores, everywhere)),
                 "the mask was turned round: True means that the row may look": of(shares(scores, ~mask)),
-                "mask before the softmax: yours took the padding out afterwards, and the rest no longer adds up to 1": of(cut),
+                "mask before the softmax: yours took the padding out afterwards, and the rest no longer adds up to 1": of(
+                    cut
+                ),
                 "the weights are right, but the context still adds up places that were masked": (
                     of(shares(scores, everywhere))[0],
                     weights,
@@ -2322,10 +2462,20 @@ def attention_slips(query, keys, weight_query, weight_key, vector, mask):
                 "a masked place has the score minus infinity; yours is only 1 below the others: True counts as 1": of(
                     shares(scores + mask, everywhere)
                 ),
-                "a row that may look nowhere has weights 0 and a context of 0; yours looks at the padding evenly": of(evenly),
-                "a row that may look nowhere has a context of 0; yours is the mean of its padding": (of(evenly)[0], weights),
-                "a row that may look nowhere has weights 0; yours looks at the padding evenly": (of(weights)[0], evenly),
-                "each row has its own mask; yours used that of the first row": of(shares(scores, np.repeat(mask[:1], len(mask), axis=0))),
+                "a row that may look nowhere has weights 0 and a context of 0; yours looks at the padding evenly": of(
+                    evenly
+                ),
+                "a row that may look nowhere has a context of 0; yours is the mean of its padding": (
+                    of(evenly)[0],
+                    weights,
+                ),
+                "a row that may look nowhere has weights 0; yours looks at the padding evenly": (
+                    of(weights)[0],
+                    evenly,
+                ),
+                "each row has its own mask; yours used that of the first row": of(
+                    shares(scores, np.repeat(mask[:1], len(mask), axis=0))
+                ),
             }
     return slips
 
@@ -2365,9 +2515,13 @@ def tell_attention(pair, numbers, mask, hint):
             f"row {int(dark.argmax()) + 1} may look and has only weights of 0: if you subtract the largest score before exp, let it be"
             " the largest of those that it may see"
         )
-    scores = np.array([[vector @ np.tanh(weight_query @ q + weight_key @ k) for k in row] for q, row in zip(query, keys, strict=True)])
+    scores = np.array(
+        [[vector @ np.tanh(weight_query @ q + weight_key @ k) for k in row] for q, row in zip(query, keys, strict=True)]
+    )
     right = shares(scores.reshape(batch, time), seen)
-    expected = np.array([[row @ column for column in k.T] for row, k in zip(right, keys, strict=True)]).reshape(batch, key_dim)
+    expected = np.array([[row @ column for column in k.T] for row, k in zip(right, keys, strict=True)]).reshape(
+        batch, key_dim
+    )
     exchanged = {"the pair is the context first, then the weights; yours is the other way round": (right, expected)}
     tell((context, weights), (expected, right), exchanged | slips, hint)
     checks.true(leaked == 0, hint)
@@ -2389,13 +2543,21 @@ def check_attention(numbers, mask, hint):
 
 def attention_numbers(batch, time, query_dim, key_dim, attention_dim, seed, scale=1.0):
     draw = torch.Generator().manual_seed(seed)
-    shapes = (batch, query_dim), (batch, time, key_dim), (attention_dim, query_dim), (attention_dim, key_dim), (attention_dim,)
+    shapes = (
+        (batch, query_dim),
+        (batch, time, key_dim),
+        (attention_dim, query_dim),
+        (attention_dim, key_dim),
+        (attention_dim,),
+    )
     numbers = [torch.randn(shape, generator=draw) for shape in shapes]
     return [*numbers[:4], numbers[4] * scale]
 
 
 check_attention(
-    attention_numbers(2, 4, 3, 3, 3, 1), None, "scores vector . tanh(W_q q + W_k k), softmax over time, weighted sum of the keys"
+    attention_numbers(2, 4, 3, 3, 3, 1),
+    None,
+    "scores vector . tanh(W_q q + W_k k), softmax over time, weighted sum of the keys",
 )
 check_attention(
     attention_numbers(3, 5, 2, 4, 6, 2),
@@ -2425,13 +2587,17 @@ check_attention(
     "scores of several hundred, with padding: the place in the padding may have the largest score of all",
 )
 check_attention(attention_numbers(1, 6, 2, 3, 4, 9), None, "one row is a batch of one: a context of shape (1, key_dim)")
-check_attention(attention_numbers(3, 1, 2, 3, 4, 10), None, "one key: its weight is 1, and the context is the key itself")
+check_attention(
+    attention_numbers(3, 1, 2, 3, 4, 10), None, "one key: its weight is 1, and the context is the key itself"
+)
 check_attention(
     [torch.zeros(1, 1), torch.tensor([[[1.0], [3.0]]]), torch.zeros(1, 1), torch.zeros(1, 1), torch.ones(1)],
     None,
     "the case from the text above: both weights one half, and the context 2",
 )
-check_attention(attention_numbers(2, 4, 3, 3, 3, 11), None, "2 rows again, with other numbers: keep nothing from the call before")
+check_attention(
+    attention_numbers(2, 4, 3, 3, 3, 11), None, "2 rows again, with other numbers: keep nothing from the call before"
+)
 
 ### BEGIN HIDDEN TESTS
 
@@ -2444,7 +2610,13 @@ def random_attention(rng):
     elif kind == 1:
         time = batch
     dtype = [torch.float64, torch.float32][rng.integers(2)]
-    shapes = (batch, query_dim), (batch, time, key_dim), (attention_dim, query_dim), (attention_dim, key_dim), (attention_dim,)
+    shapes = (
+        (batch, query_dim),
+        (batch, time, key_dim),
+        (attention_dim, query_dim),
+        (attention_dim, key_dim),
+        (attention_dim,),
+    )
     numbers = [rng.normal(size=shape) for shape in shapes]
     numbers[4] *= rng.choice([1.0, 1.0, 3.0, 300.0])
     if rng.random() < 0.3:
@@ -2504,6 +2676,7 @@ figures.show(
         " half each, and the query for o, which may see the first four letters only, spreads over them evenly."
     ),
 )
+
 
 # %% mistake="additive_attention" name="no_tanh" says="tanh is missing"
 def additive_attention(query, keys, weight_query, weight_key, vector, mask=None):
@@ -2612,7 +2785,9 @@ def additive_attention(query, keys, weight_query, weight_key, vector, mask=None)
     sums = np.einsum("bi,ai->ba", q, wq)[:, None] + np.einsum("bti,ai->bta", k, wk)
     scores = np.einsum("bta,a->bt", np.tanh(sums), v)
     seen = np.ones(scores.shape, dtype=bool) if mask is None else np.asarray(mask)
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True, where=seen, initial=-1e30), where=seen, out=np.zeros_like(scores))
+    raised = np.exp(
+        scores - scores.max(axis=1, keepdims=True, where=seen, initial=-1e30), where=seen, out=np.zeros_like(scores)
+    )
     weights = raised / np.maximum(raised.sum(axis=1, keepdims=True), 1e-300)
     return np.einsum("bt,bti->bi", weights, k), weights
 
@@ -2620,7 +2795,9 @@ def additive_attention(query, keys, weight_query, weight_key, vector, mask=None)
 # %% alternative="additive_attention" name="large_negative_scores"
 def additive_attention(query, keys, weight_query, weight_key, vector, mask=None):
     linear = torch.nn.functional.linear
-    scores = linear(torch.tanh(linear(query, weight_query).unsqueeze(1) + linear(keys, weight_key)), vector[None]).squeeze(2)
+    scores = linear(
+        torch.tanh(linear(query, weight_query).unsqueeze(1) + linear(keys, weight_key)), vector[None]
+    ).squeeze(2)
     mask = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
     weights = (scores + (mask.to(scores.dtype) - 1) * 1e9).softmax(-1) * mask.any(1, keepdim=True)
     return torch.bmm(weights[:, None], keys)[:, 0], weights
@@ -2747,7 +2924,15 @@ told = checks.evaluate("""lambda tables, letters, *length: (
     )[-2]""")
 
 
-def say(tables, words, steps, begin=START, feed=lambda t, spoken, column: column, pick=lambda t, z: z.argmax(axis=1), anew=False):
+def say(
+    tables,
+    words,
+    steps,
+    begin=START,
+    feed=lambda t, spoken, column: column,
+    pick=lambda t, z: z.argmax(axis=1),
+    anew=False,
+):
     """What every row says at every step, PAD after END, with slips on demand: whole numbers of shape (batch, steps)."""
     start, follow, logits = tables
     memory = state = start[words.sum(axis=1) % len(start)]
@@ -2805,8 +2990,12 @@ def decode_slips(tables, words, limit):
         ),
         "the loop begins with START; yours begins with END": feeding(begin=END),
         "the loop begins with START; yours begins with PAD": feeding(begin=PAD),
-        "the most probable phoneme is asked for; yours is the least probable": feeding(pick=lambda t, z: z.argmin(axis=1)),
-        "the most probable phoneme is asked for; yours is the second": feeding(pick=lambda t, z: z.argsort(axis=1)[:, -2]),
+        "the most probable phoneme is asked for; yours is the least probable": feeding(
+            pick=lambda t, z: z.argmin(axis=1)
+        ),
+        "the most probable phoneme is asked for; yours is the second": feeding(
+            pick=lambda t, z: z.argsort(axis=1)[:, -2]
+        ),
         "argmax goes over the phonemes of each row; yours takes all rows together": feeding(
             pick=lambda t, z: np.full(len(z), z.argmax() % z.shape[1])
         ),
@@ -2814,7 +3003,9 @@ def decode_slips(tables, words, limit):
             pick=lambda t, z: np.full(len(z), z.mean(axis=0).argmax())
         ),
         "START is not part of the answer": np.concatenate([began, right], axis=1),
-        "START is not part of the answer, and max_length counts what is said": np.concatenate([began, right], axis=1)[:, :limit],
+        "START is not part of the answer, and max_length counts what is said": np.concatenate([began, right], axis=1)[
+            :, :limit
+        ],
         "END belongs to the answer: it says that the row is complete": np.where(right == END, PAD, right),
         "END belongs to the answer, and its column with it": np.where(right == END, PAD, right)[:, : steps - 1],
         "after END stands PAD; yours repeats END": as_told(everything, after=END),
@@ -2823,7 +3014,9 @@ def decode_slips(tables, words, limit):
         "the loop ends as soon as every row has said END; yours went on": np.pad(
             right, ((0, 0), (0, limit - steps)), constant_values=PAD
         ),
-        "the loop ends as soon as every row has said END; yours took one step more": np.pad(right, ((0, 0), (0, 1)), constant_values=PAD),
+        "the loop ends as soon as every row has said END; yours took one step more": np.pad(
+            right, ((0, 0), (0, 1)), constant_values=PAD
+        ),
         "the axes are (batch, time); yours has time first": right.T,
         "the very first phoneme is missing": right[:, 1:],
     }
@@ -2853,7 +3046,9 @@ def tell_decoded(answer, tables, words, limit, hint):
         got = np.asarray(got)
     except ValueError:  # rows of several lengths
         checks.fail("got rows of several lengths, expected one table: fill the shorter rows up with PAD")
-    checks.true(got.dtype.kind in "iu" or got.size == 0, f"got {checks.show(ids)}, expected whole numbers, the ids of phonemes")
+    checks.true(
+        got.dtype.kind in "iu" or got.size == 0, f"got {checks.show(ids)}, expected whole numbers, the ids of phonemes"
+    )
     checks.true(
         answer["training"] is False and not any(note["training"] for note in log),
         "the model was put into training mode: leave it in the mode that it is in",
@@ -2866,9 +3061,13 @@ def tell_decoded(answer, tables, words, limit, hint):
     cause = hint
     if got.shape != right.shape or not np.array_equal(got, right):
         slips = decode_slips(tables, words, limit)
-        cause = next((said for said, wrong in slips.items() if got.shape == wrong.shape and np.array_equal(got, wrong)), "")
+        cause = next(
+            (said for said, wrong in slips.items() if got.shape == wrong.shape and np.array_equal(got, wrong)), ""
+        )
         if not cause and calls and all(len(column) == len(words) for column in columns):
-            longer = next((t for t, note in enumerate(calls) if t and not note["anew"] and columns[t].shape[1] > 1), None)
+            longer = next(
+                (t for t, note in enumerate(calls) if t and not note["anew"] and columns[t].shape[1] > 1), None
+            )
             if longer is not None:
                 cause = (
                     f"call {longer + 1} handed in a state and {columns[longer].shape[1]} phonemes a row: those before were read already, so"
@@ -2881,8 +3080,14 @@ def tell_decoded(answer, tables, words, limit, hint):
         cause = cause or hint
         if got.ndim == 2 and got.shape[0] == len(words):
             for row, (mine, end) in enumerate(zip(got.tolist(), ended_at(got), strict=True), start=1):
-                if end is not None and end == ends[row - 1] and any(phoneme not in (PAD, END) for phoneme in mine[end + 1 :]):
-                    checks.fail(f"row {row} ended at step {end + 1}, but sounds follow END: {mine}, expected {right[row - 1].tolist()}")
+                if (
+                    end is not None
+                    and end == ends[row - 1]
+                    and any(phoneme not in (PAD, END) for phoneme in mine[end + 1 :])
+                ):
+                    checks.fail(
+                        f"row {row} ended at step {end + 1}, but sounds follow END: {mine}, expected {right[row - 1].tolist()}"
+                    )
         checks.true(
             got.shape == right.shape,
             f"got shape {got.shape}, expected {right.shape}: {checks.show(got.tolist())} for {checks.show(right.tolist())}. Likely"
@@ -2891,7 +3096,9 @@ def tell_decoded(answer, tables, words, limit, hint):
         row = int((got != right).any(axis=1).argmax())
         checks.fail(f"row {row + 1} is {got[row].tolist()}, expected {right[row].tolist()}. Likely cause: {cause}")
     encoded = sum(note["call"] == "encode" for note in log)
-    checks.true(encoded <= 1, f"the words were encoded {encoded} times: the memory is the same at every step, so once is enough")
+    checks.true(
+        encoded <= 1, f"the words were encoded {encoded} times: the memory is the same at every step, so once is enough"
+    )
     checks.true(
         len(calls) <= right.shape[1],
         f"the model was asked {len(calls)} times for {right.shape[1]} columns: once for each, until every row has ended",
@@ -2945,11 +3152,20 @@ check_decode(script([7, END, 5], [9, 8, END]), [[0], [1]], "the case from the te
 check_decode(script([3, 4, 5, 6, END]), [[0]], "one row is a batch of one: a result of shape (1, 5), with its END")
 check_decode(script([END], [END]), [[0], [1]], "rows that end at once: one column of END")
 check_decode(
-    script([3, END, 4, END, 5, 6], [3, 3, 3, 3, 3, END]), [[0], [1]], "the first row says more after its END: none of it counts"
+    script([3, END, 4, END, 5, 6], [3, 3, 3, 3, 3, END]),
+    [[0], [1]],
+    "the first row says more after its END: none of it counts",
 )
-check_decode(script([3, 4, 5, 6, 7], [3, END, 3, 3, 3]), [[0], [1]], "after 4 steps the first row has not ended: no END for it", 4)
+check_decode(
+    script([3, 4, 5, 6, 7], [3, END, 3, 3, 3]),
+    [[0], [1]],
+    "after 4 steps the first row has not ended: no END for it",
+    4,
+)
 check_decode(script([3, 4, END], [3, 4, 5]), [[0], [1]], "max_length = 1: one column", 1)
-check_decode(script([*[5] * 38, 6, END]), [[0]], "40 steps are allowed if nothing else is said: this word needs them all")
+check_decode(
+    script([*[5] * 38, 6, END]), [[0]], "40 steps are allowed if nothing else is said: this word needs them all"
+)
 check_decode(script([*[5] * 39, 6, 7, END]), [[0]], "40 steps are allowed if nothing else is said, and no more")
 for seed, batch in ((376, 4), (384, 1), (40, 3), (123, 6)):
     check_decode(
@@ -2964,7 +3180,12 @@ for seed, batch in ((376, 4), (384, 1), (40, 3), (123, 6)):
 
 def random_teller(rng):
     batch = int(rng.integers(1, 8))
-    tables = tables_of(int(rng.integers(2**31)), int(rng.integers(5, 40)), int(rng.integers(4, 12)), float(rng.choice([0.0, 0.1, 0.3, 0.6])))
+    tables = tables_of(
+        int(rng.integers(2**31)),
+        int(rng.integers(5, 40)),
+        int(rng.integers(4, 12)),
+        float(rng.choice([0.0, 0.1, 0.3, 0.6])),
+    )
     words = torch.tensor(rng.integers(3, 30, (batch, int(rng.integers(1, 8)))))
     return tables, words, int(rng.choice([1, 2, 5, 10, 25]))
 
@@ -3010,6 +3231,7 @@ for sounds in spoken:
 ids = greedy_decode(Teller(start, follow, logits), torch.tensor([[0], [1], [2]]))
 for sounds, row in zip(spoken, ids.tolist(), strict=True):
     print(f"{sounds:10} {row}  {' '.join(PHONEMES[number] for number in row)}")
+
 
 # %% mistake="greedy_decode" name="goes_on_after_end" says="row 1 ended at step 2, but sounds follow END"
 def greedy_decode(model, letters, max_length=40):
@@ -3213,7 +3435,9 @@ fig, axis = plt.subplots()
 for kind, losses in curves.items():
     axis.plot(losses, marker="", label=kind)
 axis.axhline(math.log(27), linestyle=":", color=figures.COLOURS[5], label="every letter equally likely")
-axis.set(title="What do your cells learn of letters in a few seconds?", xlabel="chunks read", ylabel="loss, nats per letter")
+axis.set(
+    title="What do your cells learn of letters in a few seconds?", xlabel="chunks read", ylabel="loss, nats per letter"
+)
 axis.legend()
 figures.show(
     fig,
@@ -3230,7 +3454,9 @@ figures.show(
 # %%
 from bow2gpt import spelling
 
-short = [(e.word, e.pronunciations[0]) for e in spelling.entries("train") if e.word.isalpha() and len(e.word) == 4][:2400]
+short = [(e.word, e.pronunciations[0]) for e in spelling.entries("train") if e.word.isalpha() and len(e.word) == 4][
+    :2400
+]
 letters = torch.tensor(spelling.encode_words([word for word, _ in short]))
 phonemes = torch.tensor(spelling.encode_pronunciations([sounds for _, sounds in short]))
 
@@ -3246,15 +3472,21 @@ class Speaker(torch.nn.Module):
             return torch.nn.Parameter(torch.randn(shape, generator=draw) * shape[-1] ** -0.5)
 
         self.letters, self.phonemes = weight(len(spelling.LETTERS), dim), weight(len(spelling.PHONEMES), dim)
-        self.readers = torch.nn.ParameterList(weight(*shape) for _ in range(2) for shape in ((dim, dim), (dim, dim), (dim,)))
-        self.writer = torch.nn.ParameterList(weight(*shape) for shape in ((8 * dim, 3 * dim), (8 * dim, 2 * dim), (8 * dim,)))
+        self.readers = torch.nn.ParameterList(
+            weight(*shape) for _ in range(2) for shape in ((dim, dim), (dim, dim), (dim,))
+        )
+        self.writer = torch.nn.ParameterList(
+            weight(*shape) for shape in ((8 * dim, 3 * dim), (8 * dim, 2 * dim), (8 * dim,))
+        )
         self.attention = torch.nn.ParameterList(weight(*shape) for shape in ((dim, 2 * dim), (dim, 2 * dim), (dim,)))
         self.output = weight(len(spelling.PHONEMES), 4 * dim)
 
     def encode(self, letters):
         mask = letters != PAD
         readers = list(self.readers)
-        return bidirectional_encode(self.letters[letters], mask.sum(dim=1), tuple(readers[:3]), tuple(readers[3:])), mask
+        return bidirectional_encode(
+            self.letters[letters], mask.sum(dim=1), tuple(readers[:3]), tuple(readers[3:])
+        ), mask
 
     def decode(self, phonemes, memory, state=None):
         keys, mask = memory
@@ -3286,6 +3518,8 @@ unseen = [e for e in spelling.entries("validation") if e.word.isalpha() and len(
 said = greedy_decode(speaker, torch.tensor(spelling.encode_words([e.word for e in unseen])), max_length=10)
 guesses = [spelling.decode_pronunciation(row) for row in said.tolist()]
 rates = spelling.error_rates(guesses, unseen)
-print(f"loss {losses[0]:.2f} at first, {losses[-1]:.2f} at last; unseen words: {rates.phoneme:.0%} of the phonemes wrong")
+print(
+    f"loss {losses[0]:.2f} at first, {losses[-1]:.2f} at last; unseen words: {rates.phoneme:.0%} of the phonemes wrong"
+)
 for entry, guess in list(zip(unseen, guesses, strict=True))[:: len(unseen) // 8]:
     print(f"{entry.word:6} {' '.join(guess):22} dictionary: {' '.join(entry.pronunciations[0])}")
