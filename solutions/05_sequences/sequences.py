@@ -1121,12 +1121,17 @@ def tell_clipped(pair, gradients, max_norm, hint):
         f"got {checks.show(clipped)} as the second part, expected a list of {len(gradients)} new gradients",
     )
     norm = math.sqrt(math.fsum(float(x) ** 2 for g in gradients for x in np.ravel(g)))
-    factor = 1.0 if norm <= max_norm else max_norm / norm
     came = checks.array(came, (), "the norm is one number")
     parts = [
         checks.array(c, tuple(np.shape(g)), "each gradient keeps its place and its shape")
         for c, g in zip(clipped, gradients, strict=True)
     ]
+    both = [min(1.0, max_norm / (norm + small)) if norm + small else 1.0 for small in (0.0, 1e-6)]  # whichever is nearer
+
+    def distance(factor):
+        return sum(float(np.abs(part - np.asarray(g) * factor).sum()) for part, g in zip(parts, gradients, strict=True))
+
+    factor = min(both, key=distance)
     if norm:
         norms, lists = clip_slips([np.asarray(g) for g in gradients], max_norm)
         checks.true(
@@ -1208,7 +1213,7 @@ import matplotlib.pyplot as plt
 from bow2gpt import figures
 
 steps = np.random.default_rng(0).normal(size=(40, 2)) * np.array([[1.0, 0.6]])
-steps[::8] *= 6
+steps[::8] *= 3
 fig, axis = plt.subplots(figsize=(5.5, 4))
 for label, marker, length in (("as they came", "x", math.inf), ("clipped to 2", "o", 2.0)):
     points = [torch.cat(clip_grad_norm(list(torch.tensor(step).split(1)), length)[1]).tolist() for step in steps]
@@ -2098,7 +2103,7 @@ from bow2gpt import figures
 word = "gemstone"
 code = torch.eye(26)[[ord(letter) - ord("a") for letter in word]]
 draw = torch.Generator().manual_seed(3)
-readers = [tuple(torch.randn(shape, generator=draw) * 0.5 for shape in ((4, 26), (4, 4), (4,))) for _ in range(2)]
+readers = [tuple(torch.randn(shape, generator=draw) * 0.7 for shape in ((4, 26), (4, 4), (4,))) for _ in range(2)]
 other = code.clone()
 other[4] = torch.eye(26)[1]  # gemsbone: which states notice?
 lengths = torch.tensor([len(word)])
@@ -2355,7 +2360,7 @@ def attention_slips(query, keys, weight_query, weight_key, vector, mask):
         return np.einsum("bt,btc->bc", weights, values), weights
 
     def bounded(number):
-        return 1 / (1 + np.exp(-number))
+        return (1 + np.tanh(number / 2)) / 2  # the logistic function
 
     weights = shares(scores, seen)
     slips = {
