@@ -1442,6 +1442,9 @@ def chunk_slips(tokens, rows, width):
             for s in range(0, n - rows * width, rows * width)
         ],
         "only the first chunk came: all of them are asked for": whole[:1],
+        "each target is the next token; yours are the inputs of the next chunk": [
+            (whole[k][0], whole[k + 1][0] if k + 1 < len(whole) else whole[k][0][:, :0]) for k in range(len(whole))
+        ],
         "the first chunk is missing": whole[1:],
     }
     long = n // rows  # as if the last target were not needed
@@ -1502,7 +1505,10 @@ def tell_chunks(got, tokens, rows, width, hint):
     checks.true(got is not None, "got None, expected a list of pairs: a function without `return` gives None")
     for pair in got:
         checks.true(len(pair) == 2, f"got a chunk of {len(pair)} parts, expected a pair: the inputs and the targets")
-    flat = [part if part is None else np.asarray(part) for pair in got for part in pair]
+    try:
+        flat = [part if part is None else np.asarray(part) for pair in got for part in pair]
+    except ValueError:
+        checks.fail("got a chunk whose rows have several lengths: all rows of a chunk are read side by side")
     for part in flat:
         checks.true(part is not None, "got None in a chunk: expected a pair of inputs and targets")
         checks.true(
@@ -1517,6 +1523,13 @@ def tell_chunks(got, tokens, rows, width, hint):
     if not same(right):
         slips = chunk_slips(tokens, rows, width)
         cause = next((cause for cause, pairs in slips.items() if same(pairs)), hint)
+        odd = next((part.shape for part in flat if part.ndim != 2 or part.shape[0] != rows), None)
+        if cause == hint and odd:
+            cause = (
+                f"every part of a chunk has batch_size rows, so the shape ({rows}, at most {width}); yours has {odd}"
+            )
+        elif cause == hint and any(np.shape(pair[0]) != np.shape(pair[1]) for pair in got):
+            cause = "each input has its own target, so both parts of a chunk have the same shape"
         asked = f"{len(tokens)} tokens, batch_size {rows}, chunk_length {width}"
         checks.true(
             len(got) == len(right),
@@ -2963,10 +2976,16 @@ def tell_decoded(answer, tables, words, limit, hint):
     columns = [np.asarray(note["phonemes"]) for note in calls]
     cause = hint
     if got.shape != right.shape or not np.array_equal(got, right):
-        slips = decode_slips(tables, words, limit)
-        cause = next(
-            (said for said, wrong in slips.items() if got.shape == wrong.shape and np.array_equal(got, wrong)), ""
-        )
+        again = all(note["anew"] for note in calls) and any(column.shape[1] > 1 for column in columns)
+        if again:
+            cause = (
+                "whoever reads all that was said again finds the next phoneme in the last of the logits, logits[:, -1]"
+            )
+        else:
+            slips = decode_slips(tables, words, limit)
+            cause = next((said for said, wrong in slips.items() if np.array_equal(got, wrong)), "")
+        if not cause and got.ndim == 2 and 0 < got.shape[1] and np.array_equal(got, right[:, : got.shape[1]]):
+            cause = "the loop ended before every row had said END, and before max_length steps"
         if not cause and calls and all(len(column) == len(words) for column in columns):
             longer = next(
                 (t for t, note in enumerate(calls) if t and not note["anew"] and columns[t].shape[1] > 1), None
