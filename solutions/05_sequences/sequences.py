@@ -2984,7 +2984,7 @@ def tell_decoded(answer, tables, words, limit, hint):
         else:
             slips = decode_slips(tables, words, limit)
             cause = next((said for said, wrong in slips.items() if np.array_equal(got, wrong)), "")
-        if not cause and got.ndim == 2 and 0 < got.shape[1] and np.array_equal(got, right[:, : got.shape[1]]):
+        if not cause and got.ndim == 2 and got.shape[1] > 0 and np.array_equal(got, right[:, : got.shape[1]]):
             cause = "the loop ended before every row had said END, and before max_length steps"
         if not cause and calls and all(len(column) == len(words) for column in columns):
             longer = next(
