@@ -108,7 +108,7 @@ def _attention(mixed: bool = False) -> Callable[[], LanguageModel]:
 
         text, tokenizer = corpus.text("train"), _bpe(2048)
         model = attention.AttentionLanguageModel(tokenizer)
-        attention.train_attention_model(model, tokenizer.encode(text), num_steps=1200)
+        attention.train_attention_model(model, tokenizer.encode(text), num_steps=1000)
         if not mixed:
             return model
         counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)

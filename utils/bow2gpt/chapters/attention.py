@@ -804,7 +804,7 @@ def train_attention_model(
     num_steps: int,
     batch_size: int = 16,
     sequence_length: int = 128,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 8e-3,
     weight_decay: float = 0.1,
     seed: int = 0,
     report: Callable[[int, float], None] | None = None,
