@@ -1198,12 +1198,12 @@ contestants = {
 
 
 def steps_within(build, seconds: float) -> int:
-    """How many training steps of 256 words a model has time for, from a short trial."""
-    trial = build()
-    train_seq2seq(trial, spell_pairs, num_steps=3, progress=False)  # the first steps are slower
-    began = time.perf_counter()
-    train_seq2seq(trial, spell_pairs, num_steps=12, progress=False)
-    return int(12 * seconds / (time.perf_counter() - began))
+    """How many training steps of 256 words a model has time for, from the median step of a short trial."""
+    times = []
+    train_seq2seq(
+        build(), spell_pairs, num_steps=16, progress=False, report=lambda step, loss: times.append(time.perf_counter())
+    )
+    return int(seconds / np.median(np.diff(times)))
 
 
 # %%
@@ -1298,9 +1298,638 @@ for name, table in {"one-hot": one_hot, "dense": dense}.items():
     print(f"a right word leads in {(weights[:, :2].amax(1) > weights[:, 2] + 1e-6).float().mean():.0%}")
 del company, one_hot, spoken
 
-
 # %% [markdown]
 # One-hot queries find their own word or nothing: a third of the weight goes to the odd one, as with dice. Dense ones send it a third of that, with a fiftieth of the numbers, and nobody has trained them to be queries. This is the kitten that finds the cat.
+
+# %% [markdown]
+# ### What it costs
+#
+# Every word against every other: for $n$ words the scores take $n^2 d$ multiplications, and the weights, if they are written down, $n^2$ numbers. That is the price of the short path from any word to any other. Many have tried to pay less. Two
+# ideas, before we measure.
+#
+# *Linear attention* (Katharopoulos, Vyas, Pappas and Fleuret, 2020). Softmax compares with $e^{q \cdot k}$. Replace it by $f(q) \cdot f(k)$ with some positive $f$, and the sum over keys can be taken *once*:
+# $\sum_s (f(q_t) \cdot f(k_s))\, v_s = f(q_t) \cdot \sum_s f(k_s)\, v_s^\top$. The last sum is a matrix that is carried along from word to word, a memory of fixed size, like an LSTM's. By hand, with queries and keys 0, so that $f = 1$ everywhere: the answers
+# to the values 3, 5, 1 are the running means $3$, $4$, $3$. If the second key is 1, with $f = 2$, it counts twice: $3$, $\frac{13}{3}$, $\frac{14}{4}$.
+
+# %% tags=["export"]
+import torch
+from torch.nn import functional as F
+
+
+def linear_attention(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, *, block_size: int = 64
+) -> torch.Tensor:
+    """Causal attention whose cost grows with the length, not with its square (Katharopoulos et al., 2020).
+
+    The similarity exp(q . k) of softmax attention becomes f(q) . f(k), with f(x) = elu(x) + 1 > 0. Then the sum over
+    all earlier keys is one matrix, carried along: within a block of tokens we look at pairs, before it at the sum.
+
+    Args:
+        queries: shape (..., time, head_dim).
+        keys: shape (..., time, head_dim).
+        values: shape (..., time, value_dim).
+        block_size: tokens that are compared pair by pair; it changes the speed, not the result.
+
+    Returns:
+        Shape (..., time, value_dim): for each token a weighted mean of the values up to it.
+
+    Raises:
+        ValueError: if the shapes do not fit, or block_size is not positive.
+    """
+    if queries.shape[-2:] != keys.shape[-2:] or keys.shape[-2] != values.shape[-2] or block_size < 1:
+        raise ValueError(
+            f"got queries {tuple(queries.shape)}, keys {tuple(keys.shape)}, values {tuple(values.shape)} and "
+            f"block_size {block_size}; expected (..., time, head_dim) twice, (..., time, value_dim), and at least 1"
+        )
+    queries, keys = F.elu(queries) + 1, F.elu(keys) + 1
+    values = torch.cat([values, torch.ones_like(values[..., :1])], dim=-1)  # the last column adds up the weights
+    past, outputs = torch.zeros_like(keys[..., :0, :].mT @ values[..., :0, :]), []  # (..., head_dim, value_dim + 1)
+    for q, k, v in zip(*(part.split(block_size, dim=-2) for part in (queries, keys, values)), strict=True):
+        outputs.append((q @ k.mT).tril() @ v + q @ past)  # (..., block, value_dim + 1)
+        past = past + k.mT @ v
+    sums = torch.cat(outputs, dim=-2)
+    return sums[..., :-1] / sums[..., -1:].clamp(min=torch.finfo(sums.dtype).tiny)  # a far negative query has f = 0
+
+
+# %%
+numbers = torch.tensor([[3.0], [5.0], [1.0]])
+print("keys alike:", linear_attention(torch.zeros(3, 1), torch.zeros(3, 1), numbers).flatten().tolist())
+print("one louder:", linear_attention(torch.zeros(3, 1), torch.tensor([[0.0], [1], [0]]), numbers).flatten().tolist())
+
+
+# %% [markdown]
+# The other idea drops the comparison. Let each word receive the sum of all earlier ones, each weighted by *how long ago* it came: a *convolution* with a filter as long as the text. The fast Fourier transform does that in $n \log n$ steps. By hand: the inputs 1, 2, 3 and the filter 1, 10, 100 give
+# $1$, $2 + 10 = 12$ and $3 + 20 + 100 = 123$. *Hyena*, which the source mentions, multiplies the words by gates, convolves, and multiplies again (Poli et al., 2023).
+
+# %% tags=["export"]
+def long_convolution(inputs: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """Causal convolution with filters as long as the text, by the fast Fourier transform (as in Poli et al., 2023).
+
+    output[t] = sum over s <= t of filters[t - s] * inputs[s], each channel by itself. A convolution is a product of
+    spectra, and the transform takes time log(time) steps, not time squared.
+
+    Args:
+        inputs: shape (..., time, channels).
+        filters: shape (filter_length, channels), or with leading dimensions that broadcast.
+
+    Returns:
+        Shape (..., time, channels).
+
+    Raises:
+        ValueError: if a shape has fewer than two dimensions, or the channels differ.
+    """
+    if inputs.ndim < 2 or filters.ndim < 2 or inputs.shape[-1] != filters.shape[-1]:
+        raise ValueError(
+            f"got inputs {tuple(inputs.shape)} and filters {tuple(filters.shape)}; expected (..., time, channels) and "
+            "(filter_length, channels) with the same channels"
+        )
+    if inputs.numel() == 0 or filters.numel() == 0:
+        return torch.zeros_like(inputs)
+    time = inputs.shape[-2]
+    size = time + filters.shape[-2]  # room for the overhang, which would wrap round to the start
+    working = torch.promote_types(inputs.dtype, torch.float32)  # the transform knows no 16-bit floats
+    spectra = [torch.fft.rfft(signal.to(working), n=size, dim=-2) for signal in (inputs, filters)]
+    return torch.fft.irfft(spectra[0] * spectra[1], n=size, dim=-2)[..., :time, :].to(inputs.dtype)
+
+
+# %%
+long_convolution(torch.tensor([[1.0], [2], [3]]), torch.tensor([[1.0], [10], [100]])).flatten().tolist()
+
+# %% [markdown]
+# Now the race: six ways to mix a sequence of 128 channels. To read off how a cost grows, draw it against the length with both axes logarithmic: a cost $n^p$ becomes a straight line of slope $p$. By hand: 3, 12, 48 at the lengths 1, 2, 4 is four times as much for each
+# doubling, so $p = 2$.
+
+# %% tags=["export"]
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bow2gpt import meter
+
+
+def sequence_mixers(length: int, width: int = 128, num_heads: int = 4) -> dict[str, Callable]:
+    """Six ways to mix a sequence at equal width, each from (1, length, 3 * width) to (1, length, width).
+
+    The channels that come in are what the projections before it would give: queries, keys and values side by side. The
+    convolution's filters are as long as the sequence, and the first two thirds are its gates, before and after, as in
+    Hyena (Poli et al., 2023). The LSTM reads the last third.
+
+    Args:
+        length: of the sequence, in tokens.
+        width: channels.
+        num_heads: into which attention divides them.
+    """
+    filters = torch.nn.Parameter(torch.randn(length, width) / length**0.5)
+    lstm = torch.nn.LSTM(width, width, batch_first=True)
+
+    def in_heads(attend: Callable) -> Callable:
+        def mix(inputs: torch.Tensor) -> torch.Tensor:
+            return merge_heads(attend(*(split_heads(part, width // num_heads) for part in inputs.chunk(3, dim=-1))))
+
+        return mix
+
+    def convolution(inputs: torch.Tensor) -> torch.Tensor:
+        after, before, values = inputs.chunk(3, dim=-1)
+        return after * long_convolution(before * values, filters)
+
+    return {
+        "attention": in_heads(scaled_dot_product_attention),
+        "online softmax": in_heads(online_softmax_attention),
+        "fused attention": in_heads(fused_attention),
+        "linear attention": in_heads(linear_attention),
+        "long convolution": convolution,
+        "LSTM": lambda inputs: lstm(inputs.chunk(3, dim=-1)[2])[0],
+    }
+
+
+# %% tags=["export"]
+def mixing_cost(
+    name: str, length: int, *, backward: bool = False, repeats: int = 5, width: int = 128
+) -> tuple[float, int]:
+    """Seconds on one core, the shortest of some times, and the most bytes held at once, to mix one sequence.
+
+    Args:
+        name: of a mixer in `sequence_mixers`.
+        length: of the sequence, in tokens.
+        backward: with the slopes, as in training, or without, as in use.
+        repeats: how often to look at the clock.
+        width: channels.
+    """
+    mixer = sequence_mixers(length, width)[name]
+    inputs = torch.randn(1, length, 3 * width, requires_grad=backward)
+
+    def work() -> None:
+        with torch.set_grad_enabled(backward):
+            outputs = mixer(inputs)
+        if backward:
+            outputs.sum().backward()
+            inputs.grad = None
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return meter.seconds(work, repeats), meter.peak_bytes(work)
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+# %% tags=["export"]
+def growth_exponent(lengths: Sequence[float], costs: Sequence[float]) -> tuple[float, float]:
+    """Slope of the straight line through log(cost) over log(length), by least squares, and its standard error.
+
+    A cost that grows as length**p has slope p: 1 where twice the length costs twice as much, 2 where four times.
+
+    Args:
+        lengths: three different ones at least, above 0.
+        costs: as many, above 0.
+
+    Raises:
+        ValueError: if there are fewer, or one is not above 0.
+    """
+    x, y = np.asarray(lengths, dtype=np.float64), np.asarray(costs, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1 or len(np.unique(x)) < 3 or not ((x > 0).all() and (y > 0).all()):
+        raise ValueError(f"got lengths {x.tolist()} and costs {y.tolist()}; expected three or more of each, above 0")
+    x, y = np.log(x) - np.log(x).mean(), np.log(y) - np.log(y).mean()
+    slope = x @ y / (x @ x)
+    return float(slope), float(np.sqrt(((y - slope * x) ** 2).sum() / (len(x) - 2) / (x @ x)))
+
+
+# %%
+growth_exponent([1, 2, 4], [3, 12, 48])
+
+# %% [markdown]
+# The table was measured by `python benchmarks/attention.py cost` on one quiet core, from 64 to 4,096 tokens, without slopes (in use) and with them (in training). Guess the exponents of the six before you look. Which one will be the fastest at 256 tokens?
+
+# %%
+import csv
+from importlib import resources
+
+with (resources.files("bow2gpt") / "attention_cost.csv").open(encoding="utf-8") as file:
+    cost_rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+columns = {
+    "forward_ms": "time in use (ms)",
+    "training_ms": "time in training (ms)",
+    "forward_mb": "memory in use (MB)",
+    "training_mb": "memory in training (MB)",
+}
+costs = {
+    name: np.array([[float(row[key]) for key in ("length", *columns)] for row in cost_rows if row["mixer"] == name])
+    for name in sequence_mixers(1)
+}
+print(f"exponents from 1,024 tokens on   {'   '.join(columns.values())}")
+for name, table in costs.items():
+    upper = table[table[:, 0] >= 1024]
+    fits = [growth_exponent(upper[:, 0], upper[:, column]) for column in range(1, 5)]
+    print(f"{name:18} " + "  ".join(f"{slope:12.2f} ± {error:.2f}" for slope, error in fits))
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.8))
+for ax, column, label in ((axes[0], 2, "time, forward and backward (ms)"), (axes[1], 3, "memory, forward (MB)")):
+    for name, table in costs.items():
+        ax.plot(table[:, 0], table[:, column], label=name)
+    ax.set(xscale="log", yscale="log", xlabel="length (tokens)", ylabel=label)
+    ax.set_xticks([64, 256, 1024, 4096], ["64", "256", "1,024", "4,096"])
+    ax.minorticks_off()
+axes[0].set_title("What does a longer text cost in time?")
+axes[1].set_title("And in memory?")
+axes[1].legend(fontsize=8)
+figures.show(fig, alt="TODO")
+
+# %%
+for name in ("attention", "linear attention"):
+    here = [mixing_cost(name, length, repeats=3)[0] for length in (256, 512, 1024)]
+    slope, error = growth_exponent([256, 512, 1024], here)
+    print(f"{name} on this machine: exponent of the time {slope:.2f} ± {error:.2f}")
+
+# %% [markdown]
+# ### Time flies
+#
+# The source's favourite picture of attention is of one sentence: *time flies like an arrow*. Is *flies* a verb, or are there little beasts called time flies, who like an arrow? Beside it stands *fruit flies like a banana*, where the beasts are the better reading. The claim is that you can *see* in the weights
+# which reading a model took. To look, we need a model that has met both readings, and reads both ways: an encoder with *masked words*. Hide some words of a sentence, and let it guess them from all the others (Devlin, Chang, Lee and Toutanova, 2019; chapter 08 comes back to it).
+
+# %% tags=["export"]
+from collections import Counter
+
+import numpy as np
+
+UNKNOWN = "[unknown]"
+MASK = "[mask]"
+
+
+class MaskedWordModel(torch.nn.Module):
+    """Reads a sentence both ways and says which word stands behind each mask (after Devlin et al., 2019).
+
+    Args:
+        vocabulary: words, the first three being "" for padding, `UNKNOWN` and `MASK`; `word_list` makes one.
+        embedding_dim: channels of a word.
+        num_heads: of each block's attention.
+        num_layers: blocks.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        vocabulary: list[str],
+        embedding_dim: int = 64,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.vocabulary, self.index = vocabulary, {word: row for row, word in enumerate(vocabulary)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.embedding = torch.nn.Embedding(len(vocabulary), embedding_dim)
+            torch.nn.init.normal_(self.embedding.weight, std=embedding_dim**-0.5)
+            self.blocks = torch.nn.ModuleList(
+                Block(
+                    MultiHeadAttention(embedding_dim, num_heads),
+                    FeedForward(embedding_dim, 2 * embedding_dim),
+                    lambda: RMSNorm(embedding_dim),
+                )
+                for _ in range(num_layers)
+            )
+            self.norm, self.bias = RMSNorm(embedding_dim), torch.nn.Parameter(torch.zeros(len(vocabulary)))
+        places = torch.tensor(sinusoidal_positions(64, embedding_dim), dtype=torch.float32)
+        self.register_buffer("places", places, persistent=False)
+
+    def encode(self, sentences: list[list[str]]) -> torch.Tensor:
+        """Word ids, shape (sentences, time), short sentences padded with 0 on the right; at most 64 words."""
+        rows = [torch.tensor([self.index.get(word, 1) for word in sentence]) for sentence in sentences]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def layers(self, token_ids: torch.Tensor) -> list[torch.Tensor]:
+        """What is known of each word before and after each block: tensors (batch, time, embedding_dim)."""
+        scale = self.embedding.embedding_dim**0.5
+        states = [self.embedding(token_ids) * scale + self.places[: token_ids.shape[1]]]
+        visible = (token_ids != 0)[:, None, None, :]  # (batch, 1, 1, time)
+        for block in self.blocks:
+            states.append(block(states[-1], mask=visible))
+        return states
+
+    def forward(self, token_ids: torch.Tensor, where: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits of the word at each place, or at those that are True: (batch, time, vocabulary) or (places, vocabulary)."""
+        last = self.norm(self.layers(token_ids)[-1])
+        return F.linear(last if where is None else last[where], self.embedding.weight, self.bias)
+
+
+def word_list(sentences: list[list[str]], size: int, always: list[list[str]] = ()) -> list[str]:
+    """The three special words, all words of some sentences, and the most frequent of the others up to a size."""
+    needed = sorted({word for sentence in always for word in sentence})
+    counts = Counter(word for sentence in sentences for word in sentence)
+    others = [word for word, _ in counts.most_common() if word not in set(needed)]
+    return ["", UNKNOWN, MASK, *needed, *others][:size]
+
+
+# %% tags=["export"]
+def hide_words(token_ids: torch.Tensor, num_words: int, generator: torch.Generator, share: float = 0.15) -> tuple:
+    """Choose words to guess; of ten, eight become masks, one another word, and one stays (Devlin et al., 2019).
+
+    Args:
+        token_ids: shape (batch, time); padding 0, unknown words 1 and masks 2 are not chosen.
+        num_words: size of the vocabulary.
+        generator: of the random numbers.
+        share: of the words.
+
+    Returns:
+        The ids to read, and which of them to guess (Booleans), both (batch, time).
+    """
+    chance, fate = torch.rand(2, *token_ids.shape, generator=generator)
+    chosen = (chance < share) & (token_ids > 2)
+    others = torch.randint(3, num_words, token_ids.shape, generator=generator)
+    hidden = torch.where(fate < 0.8, 2, torch.where(fate < 0.9, others, token_ids))
+    return torch.where(chosen, hidden, token_ids), chosen
+
+
+def train_masked_words(
+    model: MaskedWordModel,
+    texts: list[list[list[str]]],
+    *,
+    num_steps: int = 1200,
+    batch_size: int = 96,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+    progress: bool = True,
+) -> list[float]:
+    """Train by guessing hidden words: AdamW, batches of similar length from each text in turn, slopes clipped.
+
+    Args:
+        model: trained in place.
+        texts: several lists of sentences, however long each; they take turns, one batch each.
+        num_steps: batches.
+        batch_size: sentences.
+        learning_rate: the highest; it rises over a tenth of the steps and then falls to 0.
+        seed: of batches and masks.
+        progress: show a bar.
+
+    Returns:
+        Loss of each step, in nats per hidden word.
+    """
+    from tqdm.auto import trange
+
+    generator = torch.Generator().manual_seed(seed)
+    encoded = [model.encode(sorted(sentences, key=len)) for sentences in texts]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, num_steps, pct_start=0.1)
+    losses = []
+    for step in trange(num_steps, disable=not progress, desc="masked words"):
+        rows = encoded[step % len(encoded)]
+        start = int(torch.randint(max(len(rows) - batch_size, 0) + 1, (), generator=generator))
+        batch = rows[start : start + batch_size]
+        batch = batch[:, : int((batch != 0).sum(dim=1).max())]
+        inputs, chosen = hide_words(batch, len(model.vocabulary), generator)
+        loss = F.cross_entropy(model(inputs, chosen), batch[chosen])
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% [markdown]
+# Presidents speak little of insects. So half of its sentences come from the speeches, and half from a small grammar, in which words such as *flies* are verbs or nouns about equally often, and a continuation (*and it never stops*, *and they never stop*) tells which. The two famous sentences, and a fifth of all like them, were never shown. Training takes
+# about half a minute.
+
+# %%
+from bow2gpt import readings
+
+speeches, made_up = readings.corpus_sentences("train"), readings.grammar_sentences(8000)
+print(f"{len(speeches):,} sentences of presidents; {len(made_up):,} of the grammar, such as:")
+print("\n".join(" ".join(sentence) for sentence in made_up[:4]))
+
+# %%
+vocabulary = word_list(speeches, 2000, always=[*made_up, *(reading.tokens for reading in readings.contrast(1))])
+reader = MaskedWordModel(vocabulary)
+start = time.perf_counter()
+losses = train_masked_words(reader, [speeches, made_up])
+print(f"{sum(p.numel() for p in reader.parameters()):,} numbers, {time.perf_counter() - start:.0f} s")
+for name, some in (("speeches", losses[0::2]), ("grammar", losses[1::2])):
+    print(
+        f"{name:9} {np.mean(some[:20]) / np.log(2):.2f} bits per hidden word at first, {np.mean(some[-50:]) / np.log(2):.2f} at last"
+    )
+
+
+# %% [markdown]
+# Before its heads, its answers. Hide a word, and see what it puts there. In the last two the right pronoun depends on the reading of *flies*.
+
+# %%
+def guesses(sentence: str, count: int = 5) -> str:
+    """The likeliest words behind the mask of a sentence, with their probabilities."""
+    token_ids = reader.encode([sentence.split()])
+    with torch.inference_mode():
+        best = reader(token_ids)[token_ids == 2][0].softmax(dim=-1).topk(count)
+    return ", ".join(f"{vocabulary[row]} {chance:.2f}" for chance, row in zip(best.values, best.indices))
+
+
+for sentence in (
+    "the congress of the united [mask] .",
+    "time [mask] like an arrow .",
+    "fruit [mask] like a banana .",
+    "time flies like an arrow , and [mask] never stops .",
+    "fruit flies like a banana , and [mask] never stop .",
+):
+    print(f"{sentence:52} {guesses(sentence)}")
+
+
+# %% [markdown]
+# Two numbers say how a head looks: how *widely*, the entropy of its weights in bits, and how *far*, the mean distance from query to key. By hand: a head that looks at two words alike has 1 bit and, of two words, a mean distance of $\frac12$; one that always
+# looks at the other word has 0 bits and distance 1.
+
+# %% tags=["export"]
+def head_statistics(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How widely a head looks, and how far: its entropy and its mean distance.
+
+    Args:
+        weights: self-attention weights, shape (..., time, time), each row summing to 1: for instance (layers, heads,
+            time, time).
+
+    Returns:
+        Entropy in bits (0: at one token, log2(time): at all alike) and mean distance between query and key in tokens,
+        both averaged over the queries: shape (...).
+
+    Raises:
+        ValueError: if the last two sizes differ or are 0.
+    """
+    if weights.ndim < 2 or weights.shape[-1] != weights.shape[-2] or weights.shape[-1] == 0:
+        raise ValueError(f"got weights of shape {tuple(weights.shape)}; expected self-attention (..., time, time)")
+    places = torch.arange(weights.shape[-1], dtype=weights.dtype, device=weights.device)
+    distances = (places[:, None] - places).abs()  # (time, time)
+    entropy = torch.special.entr(weights).sum(dim=-1) / math.log(2)  # (..., time)
+    return entropy.mean(dim=-1), (weights * distances).sum(dim=-1).mean(dim=-1)
+
+
+def sentence_attention(model: torch.nn.Module, token_ids: torch.Tensor) -> torch.Tensor:
+    """The weights of all self-attentions of a model over some sentences: (batch, layers, heads, time, time)."""
+    with recorded_attention(model) as seen, torch.inference_mode():
+        model(token_ids)
+    return torch.stack([calls[0] for calls in seen.values()], dim=1)
+
+
+# %%
+head_statistics(torch.tensor([[[0.5, 0.5], [0.5, 0.5]], [[0.0, 1.0], [1.0, 0.0]]]))
+
+# %% [markdown]
+# Now the heads, in the view made popular by Vig (2019): two copies of the sentence, and lines from *flies* on the left to what it looks at on the right, the thicker the more.
+
+# %%
+arrow, banana = "time flies like an arrow .".split(), "fruit flies like a banana .".split()
+looks = sentence_attention(reader, reader.encode([arrow, banana]))  # (2, layers, heads, time, time)
+figures.show(
+    figures.attention_heads(
+        looks[0], arrow, query="flies", title="Where does “flies” look in “time flies like an arrow”?"
+    ),
+    alt="TODO: by head, what the lines of flies do in the first sentence.",
+)
+
+# %%
+figures.show(
+    figures.attention_heads(looks[1], banana, query="flies", title="And in “fruit flies like a banana”?"),
+    alt="TODO: by head, what the lines of flies do in the second sentence.",
+)
+
+# %%
+figures.show(
+    figures.attention_matrix(looks[0], arrow, title="Where does each word look in “time flies like an arrow”?"),
+    alt="TODO.",
+)
+
+# %%
+equally_long = [tokens for tokens in readings.corpus_sentences("validation") if len(tokens) == 16]
+entropy, distance = head_statistics(
+    sentence_attention(reader, reader.encode(equally_long))
+)  # (sentences, layers, heads)
+print(
+    f"{len(equally_long)} sentences of 16 tokens; looking at all alike would be 4 bits and {(16 * 16 - 1) / 3 / 16:.2f} tokens"
+)
+print("layer head  entropy (bits)  distance (tokens)")
+for layer, head in np.ndindex(entropy.shape[1:]):
+    print(f"{layer:5} {head:4} {entropy[:, layer, head].mean():15.2f} {distance[:, layer, head].mean():18.2f}")
+
+
+# %% [markdown]
+# ### Can you read the reading?
+#
+# One picture proves nothing: you can tell a story about any. So ask many sentences, half of each reading, and put the question as a bet: knowing only where one head looks from the ambiguous word, can a simple rule (a straight cut, fitted by least squares) tell verbs from nouns? The rule is fitted on sentences with one half of
+# the ambiguous words and tested on the other half, so that it cannot know words by heart. And with what should we compare? With what else one could read: the vectors of the word itself after each block; and with the same rule on a model that was never trained.
+
+# %%
+def linear_rule(features: np.ndarray, nouns: np.ndarray) -> np.ndarray:
+    """Weights (features + 1,) of the straight cut between the readings, by least squares with a little ridge."""
+    columns = np.column_stack([features, np.ones(len(features))])
+    ridge = 1e-3 * len(columns) * np.eye(columns.shape[1])
+    return np.linalg.solve(columns.T @ columns + ridge, columns.T @ np.where(nouns, 1.0, -1.0))
+
+
+def right_answers(features: np.ndarray, nouns: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
+    """Which test sentences the rule gets right when it is fitted to the training ones, and its share there."""
+    shift, scale = features[train].mean(axis=0), features[train].std(axis=0) + 1e-6
+    features = (features - shift) / scale
+    weights = linear_rule(features[train], nouns[train])
+    right = (features @ weights[:-1] + weights[-1] > 0) == nouns
+    return right[~train], float(right[train].mean())
+
+
+# %%
+def looks_and_states(
+    model: MaskedWordModel, sentences: list[readings.Reading], reach: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each ambiguous word: its weights to the words around it, by head, and its state after each layer.
+
+    Shapes (sentences, layers, heads, 2 * reach + 1) and (sentences, layers + 1, embedding_dim).
+    """
+    around, states = [], []
+    for reading in sentences:
+        token_ids = model.encode([reading.tokens])
+        weights = sentence_attention(model, token_ids)[0, :, :, reading.place]  # (layers, heads, time)
+        padded = F.pad(weights, (reach, reach))
+        around.append(padded[..., reading.place : reading.place + 2 * reach + 1])
+        with torch.inference_mode():
+            states.append(torch.stack([state[0, reading.place] for state in model.layers(token_ids)]))
+    return torch.stack(around).numpy(), torch.stack(states).numpy()
+
+
+def by_word(sentences: list[readings.Reading], seed: int) -> np.ndarray:
+    """Half of the ambiguous words, drawn at random: True for their sentences."""
+    words = sorted({reading.tokens[reading.place] for reading in sentences})
+    chosen = set(np.random.default_rng(seed).permutation(words)[: len(words) // 2])
+    return np.array([reading.tokens[reading.place] in chosen for reading in sentences])
+
+
+# %%
+def examine(
+    model: MaskedWordModel, sentences: list[readings.Reading], splits: int = 20
+) -> dict[str, tuple[float, float, float]]:
+    """Accuracy on the words of the other half: mean over splits, and the middle 95 % of splits."""
+    nouns = np.array([reading.noun for reading in sentences])
+    looks, states = looks_and_states(model, sentences)
+    num_layers, num_heads = looks.shape[1:3]
+    found = {"best head": [], "all heads": [], **{f"state after layer {layer}": [] for layer in range(num_layers + 1)}}
+    for seed in range(splits):
+        train = by_word(sentences, seed)
+        heads = [
+            right_answers(looks[:, layer, head], nouns, train) for layer, head in np.ndindex(num_layers, num_heads)
+        ]
+        found["best head"].append(max(heads, key=lambda result: result[1])[0].mean())  # chosen on the training half
+        found["all heads"].append(right_answers(looks.reshape(len(looks), -1), nouns, train)[0].mean())
+        for layer in range(num_layers + 1):
+            found[f"state after layer {layer}"].append(right_answers(states[:, layer], nouns, train)[0].mean())
+    return {name: (np.mean(shares), *np.percentile(shares, [2.5, 97.5])) for name, shares in found.items()}
+
+
+# %%
+questions = {
+    "unseen sentences of the grammar": readings.contrast(10),
+    "speeches": readings.corpus_contrast("validation"),
+}
+results = {name: examine(reader, sentences) for name, sentences in questions.items()}
+untrained = {name: examine(MaskedWordModel(vocabulary), sentences) for name, sentences in questions.items()}
+for name, result in results.items():
+    print(f"{name}: {len(questions[name])} sentences, chance 50%")
+    for what, (mean, low, high) in result.items():
+        print(
+            f"    {what:20} {mean:4.0%} (middle 95% of splits: {low:.0%} to {high:.0%}); untrained {untrained[name][what][0]:.0%}"
+        )
+
+# %%
+from functools import partial
+
+
+def reading_taken(sentences: list[readings.Reading]) -> np.ndarray:
+    """True where the model goes on with `they` rather than `it`."""
+    token_ids = reader.encode(
+        [[*reading.tokens[:-1], *f", and {MASK} never {MASK} .".split()] for reading in sentences]
+    )
+    first_mask = (token_ids == 2).int().argmax(dim=1)
+    with torch.inference_mode():
+        logits = reader(token_ids)[torch.arange(len(token_ids)), first_mask]
+    return (logits[:, reader.index["they"]] > logits[:, reader.index["it"]]).numpy()
+
+
+def blinded(queries, keys, values, mask=None, head: int = 0):
+    """Attention in which one head looks at all words alike."""
+    weights = attention_weights(queries, keys, mask)
+    weights[:, head] = attention_weights(queries[:, head] * 0, keys[:, head], None if mask is None else mask[:, 0])
+    return weights @ values
+
+
+# %%
+pairs = questions["unseen sentences of the grammar"]
+nouns = np.array([reading.noun for reading in pairs])
+print(f"the model's own reading is right in {(reading_taken(pairs) == nouns).mean():.0%} of {len(pairs)} sentences")
+for layer, block in enumerate(reader.blocks):
+    attention = block.attention.part
+    shares = []
+    for head in range(4):
+        attention.attend = partial(blinded, head=head)
+        shares.append((reading_taken(pairs) == nouns).mean())
+    attention.attend = fused_attention
+    print(
+        f"layer {layer}, one head blinded: "
+        + ", ".join(f"head {head} {share:.0%}" for head, share in enumerate(shares))
+    )
+
 
 # %% [markdown]
 # ## Against the library
