@@ -911,7 +911,7 @@ class MaskedWordModel(torch.nn.Module):
         return states
 
     def forward(self, token_ids: torch.Tensor, where: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits of the word at each place, or at those that are True: (batch, time, vocabulary) or (places, vocabulary)."""
+        """Logits at each place, or at those that are True: (batch, time, vocabulary) or (places, vocabulary)."""
         last = self.norm(self.layers(token_ids)[-1])
         return F.linear(last if where is None else last[where], self.embedding.weight, self.bias)
 
@@ -925,7 +925,7 @@ def word_list(sentences: list[list[str]], size: int, always: list[list[str]] = (
 
 
 def hide_words(token_ids: torch.Tensor, num_words: int, generator: torch.Generator, share: float = 0.15) -> tuple:
-    """Choose words to guess; of ten, eight become masks, one another word, and one stays (Devlin et al., 2019).
+    """Choose words to guess; of ten, eight become masks, one another, one stays (Devlin et al., 2019).
 
     Args:
         token_ids: shape (batch, time); padding 0, unknown words 1 and masks 2 are not chosen.
@@ -950,6 +950,7 @@ def train_masked_words(
     num_steps: int = 1200,
     batch_size: int = 96,
     learning_rate: float = 3e-3,
+    share: float = 0.15,
     seed: int = 0,
     progress: bool = True,
 ) -> list[float]:
@@ -960,6 +961,7 @@ def train_masked_words(
         texts: several lists of sentences, however long each; they take turns, one batch each.
         num_steps: batches.
         batch_size: sentences.
+        share: of the words that are to be guessed.
         learning_rate: the highest; it rises over a tenth of the steps and then falls to 0.
         seed: of batches and masks.
         progress: show a bar.
@@ -971,7 +973,9 @@ def train_masked_words(
 
     generator = torch.Generator().manual_seed(seed)
     encoded = [model.encode(sorted(sentences, key=len)) for sentences in texts]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, num_steps, pct_start=0.1)
     losses = []
     for step in trange(num_steps, disable=not progress, desc="masked words"):
@@ -979,7 +983,7 @@ def train_masked_words(
         start = int(torch.randint(max(len(rows) - batch_size, 0) + 1, (), generator=generator))
         batch = rows[start : start + batch_size]
         batch = batch[:, : int((batch != 0).sum(dim=1).max())]
-        inputs, chosen = hide_words(batch, len(model.vocabulary), generator)
+        inputs, chosen = hide_words(batch, len(model.vocabulary), generator, share)
         loss = F.cross_entropy(model(inputs, chosen), batch[chosen])
         optimiser.zero_grad()
         loss.backward()
