@@ -1528,7 +1528,6 @@ for name, table in costs.items():
     exponents[name] = dict(zip(columns, (growth_exponent(upper[:, 0], upper[:, k]) for k in range(1, 5))))
     print(f"{name:28}" + "".join(f"{slope:19.2f} ± {error:.2f}" for slope, error in exponents[name].values()))
 
-
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.8))
 for ax, column, label in ((axes[0], 2, "time, forward and backward (ms)"), (axes[1], 3, "memory, forward (MB)")):
@@ -1540,7 +1539,10 @@ for ax, column, label in ((axes[0], 2, "time, forward and backward (ms)"), (axes
 axes[0].set_title("What does a longer text cost in time?")
 axes[1].set_title("And in memory?")
 axes[1].legend(fontsize=8)
-figures.show(fig, alt="TODO")
+figures.show(
+    fig,
+    alt="Left: time against length on logarithmic axes; three kinds of attention rise steeply in parallel, linear attention, long convolution and LSTM less so; the lines cross at some hundred tokens. Right: memory; plain attention rises twice as steeply as all others.",
+)
 
 # %%
 for name in ("attention", "linear attention"):
@@ -1549,7 +1551,9 @@ for name in ("attention", "linear attention"):
     print(f"{name} on this machine: exponent of the time {slope:.2f} ± {error:.2f}")
 
 # %% [markdown]
-# @@COSTPROSE@@
+# The right-hand picture is the clean one: plain attention alone writes its matrix down, and its memory has the slope 2. All others have 1: read in blocks, attention needs no more memory than its rivals. (Unless slopes are recorded; see the last column of the table.) On the
+# left the three kinds of attention run up side by side with a slope near 2, torch's own several times below ours, and the other three with a slope near 1. Now look at the left end. At 64 tokens torch's attention is the *fastest* of the six, and the LSTM, which is linear, the slowest: it must take its steps one after
+# the other. The square only hurts once the text is long against the width. That is why the world has lived with it for so long.
 #
 # What do the cousins give up? A test made for dictionaries: *associative recall*, which Poli et al. (2023) use too. A text such as `k3 v7 k1 v2 k1` is to be continued by `v2`. A model must find the earlier `k1` and fetch what followed; how many pairs can it hold? `python benchmarks/attention.py recall`
 # trained two blocks with each mixer, all at equal width and for equally many steps, on 4 to 32 pairs.
@@ -1809,24 +1813,24 @@ figures.show(
     figures.attention_heads(
         looks[0], arrow, query="flies", title="Where does “flies” look in “time flies like an arrow”?"
     ),
-    alt="TODO: by head, what the lines of flies do in the first sentence.",
+    alt="Eight small pictures, one for each head: lines from flies to the words of time flies like an arrow. In the upper block most are thin and many; in the lower one some are thick, such as one to like.",
 )
 
 # %%
 figures.show(
     figures.attention_heads(looks[1], banana, query="flies", title="And in “fruit flies like a banana”?"),
-    alt="TODO: by head, what the lines of flies do in the second sentence.",
+    alt="The same for fruit flies like a banana. Most heads look much as before; in the lower block one that looked at like alone now looks at fruit as well.",
 )
 
 # %%
 figures.show(
     figures.attention_matrix(looks[0], arrow, title="Where does each word look in “time flies like an arrow”?"),
-    alt="TODO.",
+    alt="Eight matrices, one for each head: those of the upper block are mostly even, those of the lower have dark columns, so that several words look at the same one.",
 )
 
 # %% [markdown]
-# Go through the two figures head by head. Some hardly change. In others the thick line goes elsewhere: of course, for the words around *flies* are others. It is tempting to pick the head that fits and tell its story. Hold that thought. First, how the heads
-# of this model look in general, over all validation sentences of sixteen tokens.
+# Go through the two figures head by head. Most hardly change. In our run one does: in the lower block, a head that looks at *like* alone in the first sentence looks at *fruit* as well in the second. It is tempting to tell a story about it: there it is, the head that knows what kind of flies
+# these are. Hold that thought. The matrices show the same for all words: read a row as one word's look. First, how the heads of this model look in general, over all validation sentences of sixteen tokens.
 
 # %%
 equally_long = [tokens for tokens in readings.corpus_sentences("validation") if len(tokens) == 16]
@@ -1842,8 +1846,8 @@ for layer, head in np.ndindex(entropy.shape[1:]):
 
 
 # %% [markdown]
-# A head that looked at all words alike would have the four bits and five tokens of the first line. The heads of the lower block stay nearer to that; in the upper rows you find the narrow ones, which look at one or two words, often neighbours. Clark, Khandelwal, Levy and Manning (2019)
-# found the same in BERT, and some heads that follow one grammatical relation faithfully, from a verb to its object, say.
+# A head that looked at all words alike would have the numbers of the first line. Ours lie a little below: they average over a good part of the sentence, and none merely looks at its neighbour, which would be a distance of one. It is a small model after a short training. In BERT, Clark, Khandelwal, Levy and Manning (2019)
+# found heads of many kinds: some always look at the next word, some at the full stops, and a few follow one grammatical relation, from a verb to its object, say, with remarkable precision.
 #
 # ### Can you read the reading?
 #
