@@ -68,5 +68,6 @@ def test_an_error_in_the_work_is_passed_on():
 def test_the_shortest_time_counts():
     naps = iter([0.03, 0.001, 0.03])
     assert 0.001 <= meter.seconds(lambda: time.sleep(next(naps)), repeats=3) < 0.03
+    assert meter.seconds(lambda: time.sleep(0.05), repeats=1, clock=time.process_time) < 0.04
     with pytest.raises(ValueError, match="got 0 repeats; time the work at least once"):
         meter.seconds(lambda: None, repeats=0)
