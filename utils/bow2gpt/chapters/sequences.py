@@ -70,6 +70,44 @@ def _check_step(
             )
 
 
+def clip_grad_norm(gradients: Sequence[torch.Tensor], max_norm: float) -> tuple[float, list[torch.Tensor]]:
+    """Shorten a gradient that is too long, without turning it (Pascanu, Mikolov and Bengio, 2013).
+
+    All gradients count as one long vector. It is multiplied by max_norm / (norm + 1e-6) if that is below 1, as torch does.
+
+    Args:
+        gradients: tensors of any shapes; they stay as they are.
+        max_norm: the greatest length allowed.
+
+    Returns:
+        The length before, and new tensors of the same shapes.
+
+    Raises:
+        ValueError: if max_norm is not above 0, or a gradient is infinite or NaN.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"got max_norm {max_norm}; it must be above 0: a gradient of length 0 teaches nothing")
+    norm = math.sqrt(sum(gradient.double().square().sum().item() for gradient in gradients))
+    if not math.isfinite(norm):
+        raise ValueError("a gradient is infinite or NaN, and no length can be clipped: lower the learning rate")
+    factor = min(1.0, max_norm / (norm + 1e-6))
+    return norm, [gradient * factor for gradient in gradients]
+
+
+def optimisation_step(
+    model: torch.nn.Module, loss: torch.Tensor, optimiser: torch.optim.Optimizer, max_norm: float
+) -> float:
+    """Walk backward from a loss, clip the gradient, and let the optimiser step; returns the length before clipping."""
+    optimiser.zero_grad()
+    loss.backward()
+    learned = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    norm, clipped = clip_grad_norm([parameter.grad for parameter in learned], max_norm)
+    for parameter, gradient in zip(learned, clipped, strict=True):
+        parameter.grad = gradient
+    optimiser.step()
+    return norm
+
+
 def lstm_step(
     inputs: torch.Tensor,
     hidden: torch.Tensor,
@@ -131,30 +169,6 @@ def gru_step(
     keep = torch.sigmoid(keep_x + keep_h)
     candidate = torch.tanh(candidate_x + torch.sigmoid(reset_x + reset_h) * candidate_h)
     return (1 - keep) * candidate + keep * hidden
-
-
-def clip_grad_norm(gradients: Sequence[torch.Tensor], max_norm: float) -> tuple[float, list[torch.Tensor]]:
-    """Shorten a gradient that is too long, without turning it (Pascanu, Mikolov and Bengio, 2013).
-
-    All gradients count as one long vector. It is multiplied by max_norm / (norm + 1e-6) if that is below 1, as torch does.
-
-    Args:
-        gradients: tensors of any shapes; they stay as they are.
-        max_norm: the greatest length allowed.
-
-    Returns:
-        The length before, and new tensors of the same shapes.
-
-    Raises:
-        ValueError: if max_norm is not above 0, or a gradient is infinite or NaN.
-    """
-    if not max_norm > 0:
-        raise ValueError(f"got max_norm {max_norm}; it must be above 0: a gradient of length 0 teaches nothing")
-    norm = math.sqrt(sum(gradient.double().square().sum().item() for gradient in gradients))
-    if not math.isfinite(norm):
-        raise ValueError("a gradient is infinite or NaN, and no length can be clipped: lower the learning rate")
-    factor = min(1.0, max_norm / (norm + 1e-6))
-    return norm, [gradient * factor for gradient in gradients]
 
 
 def bptt_chunks(
@@ -308,10 +322,12 @@ class LSTMLanguageModel(torch.nn.Module):
         places, wanted = places[:, :steps], wanted[:, :steps]
         inputs, targets = token_ids[(places - 1).clip(0, last)], token_ids[places.clip(max=last)]
         inputs[:, 0] = self.tokenizer.vocabulary_size
-        rows = [self._score(inputs[row : row + 128], targets[row : row + 128]) for row in range(0, len(blocks), 128)]
+        rows = [
+            self.score_rows(inputs[row : row + 128], targets[row : row + 128]) for row in range(0, len(blocks), 128)
+        ]
         return np.concatenate(rows)[wanted]
 
-    def _score(self, inputs: np.ndarray, targets: np.ndarray, steps: int = 32) -> np.ndarray:
+    def score_rows(self, inputs: np.ndarray, targets: np.ndarray, steps: int = 32) -> np.ndarray:
         """Log-probability of each target after its input and all before it in its row, a few columns at a time."""
         scores, state = [], None
         with torch.inference_mode():
@@ -358,20 +374,6 @@ class LSTMLanguageModel(torch.nn.Module):
 def learning_rate_share(step: int, num_steps: int, warm_up: int = 50) -> float:
     """Share of the highest learning rate: rises for some steps, then falls in a straight line to zero at the end."""
     return min(1.0, (step + 1) / warm_up, (num_steps - step) / num_steps)
-
-
-def optimisation_step(
-    model: torch.nn.Module, loss: torch.Tensor, optimiser: torch.optim.Optimizer, max_norm: float
-) -> float:
-    """Walk backward from a loss, clip the gradient, and let the optimiser step; returns the length before clipping."""
-    optimiser.zero_grad()
-    loss.backward()
-    learned = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    norm, clipped = clip_grad_norm([parameter.grad for parameter in learned], max_norm)
-    for parameter, gradient in zip(learned, clipped, strict=True):
-        parameter.grad = gradient
-    optimiser.step()
-    return norm
 
 
 def train_recurrent(
@@ -439,6 +441,35 @@ def train_recurrent(
         if report is not None:
             report(step, loss.item())
     return model.double().eval()
+
+
+def greedy_decode(model: torch.nn.Module, letters: torch.Tensor, max_length: int = 40) -> torch.Tensor:
+    """Write phonemes one after the other, always the most probable, each read back in before the next is chosen.
+
+    Args:
+        model: with `encode(letters)` and `decode(phonemes, memory, state)`, which returns logits and a state.
+        letters: ids of shape (batch, letters), filled up with PAD.
+        max_length: how many phonemes at most, END included.
+
+    Returns:
+        Ids of shape (batch, time), without START; END where a word came to an end, and PAD after it.
+
+    Raises:
+        ValueError: if max_length is below 1.
+    """
+    if max_length < 1:
+        raise ValueError(f"got max_length {max_length}; it must be at least 1")
+    written, state = [], None
+    last = torch.full((len(letters), 1), spelling.START, device=letters.device)
+    ended = torch.zeros_like(last, dtype=torch.bool)
+    with torch.no_grad():
+        memory = model.encode(letters)
+        while len(written) < max_length and not ended.all():
+            logits, state = model.decode(last, memory, state)
+            last = logits[:, -1:].argmax(dim=-1).masked_fill(ended, spelling.PAD)  # (batch, 1)
+            ended = ended | (last == spelling.END)
+            written.append(last)
+    return torch.cat(written, dim=1) if written else last[:, :0]
 
 
 def additive_attention(
@@ -685,35 +716,6 @@ def train_seq2seq(
 def _without_filling(ids: np.ndarray) -> torch.Tensor:
     """Drop the columns in which every row is PAD."""
     return torch.from_numpy(ids[:, : max(1, (ids != spelling.PAD).sum(axis=1).max(initial=0))])
-
-
-def greedy_decode(model: torch.nn.Module, letters: torch.Tensor, max_length: int = 40) -> torch.Tensor:
-    """Write phonemes one after the other, always the most probable, each read back in before the next is chosen.
-
-    Args:
-        model: with `encode(letters)` and `decode(phonemes, memory, state)`, which returns logits and a state.
-        letters: ids of shape (batch, letters), filled up with PAD.
-        max_length: how many phonemes at most, END included.
-
-    Returns:
-        Ids of shape (batch, time), without START; END where a word came to an end, and PAD after it.
-
-    Raises:
-        ValueError: if max_length is below 1.
-    """
-    if max_length < 1:
-        raise ValueError(f"got max_length {max_length}; it must be at least 1")
-    written, state = [], None
-    last = torch.full((len(letters), 1), spelling.START, device=letters.device)
-    ended = torch.zeros_like(last, dtype=torch.bool)
-    with torch.no_grad():
-        memory = model.encode(letters)
-        while len(written) < max_length and not ended.all():
-            logits, state = model.decode(last, memory, state)
-            last = logits[:, -1:].argmax(dim=-1).masked_fill(ended, spelling.PAD)  # (batch, 1)
-            ended = ended | (last == spelling.END)
-            written.append(last)
-    return torch.cat(written, dim=1) if written else last[:, :0]
 
 
 def pronounce(model: torch.nn.Module, words: Sequence[str], batch_size: int = 512) -> list[tuple[str, ...]]:
