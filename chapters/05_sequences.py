@@ -32,7 +32,7 @@ from bow2gpt.chapters.embeddings import MixtureModel
 from bow2gpt.chapters.language_features import Tokenizer
 from bow2gpt.chapters.mlps import NeuralLanguageModel, train_language_model
 
-torch.set_flush_denormal(True)  # numbers below 1e-38 count as zero: the processor is slow with them
+flushed = torch.set_flush_denormal(True)  # numbers below 1e-38 count as zero: the processor is slow with them
 
 # %% [markdown]
 # ## The idea by hand
@@ -133,7 +133,7 @@ ax.set_xticks(range(0, 21, 5))
 ax.legend()
 figures.show(
     fig,
-    alt="The state of one cell after a 1 followed by zeros: with a weight of 0.5 it is gone after five steps, with 0.9 it fades slowly, with 1.3 it stays at 0.74 for ever.",
+    alt="The state of one cell after a 1 followed by zeros: with a weight of 0.5 it is gone after five steps, with 0.9 it fades slowly, with 1.3 it stays at about 0.75 for ever.",
 )
 
 
@@ -241,7 +241,7 @@ for radius, lengths in rnn_slopes.items():
     ax.semilogy(lengths, label=f"spectral radius {radius}", markevery=10)
 ax.set(title="What is left of a slope after k steps back?", xlabel="steps back k", ylabel="length of the slope")
 ax.set_ylim(1e-15, 1e6)
-ax.legend()
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 figures.show(
     fig,
     alt="Length of the slope against steps back on a logarithmic axis: straight lines, falling by many powers of ten for spectral radii of 0.5, 0.9 and 1.2, about level at 1.6, and rising at 2.0.",
