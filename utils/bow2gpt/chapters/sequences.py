@@ -65,15 +65,15 @@ def _check_step(
     for name, (tensor, shape) in expected.items():
         if tuple(tensor.shape) != shape:
             raise ValueError(
-                f"got {name} of shape {tuple(tensor.shape)}; expected {shape} for inputs of shape {tuple(inputs.shape)} and "
-                f"{hidden_dim} hidden cells: is a matrix transposed, or a batch missing?"
+                f"got {name} of shape {tuple(tensor.shape)}; expected {shape} for inputs of shape "
+                f"{tuple(inputs.shape)} and {hidden_dim} hidden cells: is a matrix transposed, or a batch missing?"
             )
 
 
 def clip_grad_norm(gradients: Sequence[torch.Tensor], max_norm: float) -> tuple[float, list[torch.Tensor]]:
     """Shorten a gradient that is too long, without turning it (Pascanu, Mikolov and Bengio, 2013).
 
-    All gradients count as one long vector. It is multiplied by max_norm / (norm + 1e-6) if that is below 1, as torch does.
+    All gradients count as one long vector, which is multiplied by max_norm / (norm + 1e-6) if that is below 1.
 
     Args:
         gradients: tensors of any shapes; they stay as they are.
@@ -122,7 +122,8 @@ def lstm_step(
         inputs: shape (batch, input_dim).
         hidden: what the cell shows, shape (batch, hidden_dim).
         cell: what it remembers, shape (batch, hidden_dim).
-        weight_input: shape (4 * hidden_dim, input_dim); rows in torch's order: input gate, forget gate, candidate, output gate.
+        weight_input: shape (4 * hidden_dim, input_dim); rows in torch's order: input gate, forget gate,
+            candidate, output gate.
         weight_hidden: shape (4 * hidden_dim, hidden_dim).
         bias: shape (4 * hidden_dim,).
 
@@ -176,9 +177,9 @@ def bptt_chunks(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Cut a stream of tokens into pieces for truncated back-propagation through time (Werbos, 1990).
 
-    The stream is laid in `batch_size` rows of equal length, each going on where the row above ends. A chunk is some columns of all rows; the
-    next chunk holds the columns after it, so that a state can be carried over from row to same row. The tokens at the end that fill no
-    column are left out.
+    The stream is laid in `batch_size` rows of equal length, each going on where the row above ends. A chunk is some
+    columns of all rows; the next chunk holds the columns after it, so that a state can be carried over from a row to
+    the same row. The tokens at the end that fill no column are left out.
 
     Args:
         token_ids: whole numbers, shape (tokens,).
@@ -186,7 +187,8 @@ def bptt_chunks(
         chunk_length: columns of a chunk; the last chunk may have fewer.
 
     Returns:
-        Iterator over inputs and targets, both of shape (batch_size, chunk_length); a target is the token after its input.
+        Iterator over inputs and targets, both of shape (batch_size, chunk_length); a target is the token
+            after its input.
 
     Raises:
         ValueError: if a size is below 1, or there are too few tokens for one column and its targets.
@@ -231,7 +233,8 @@ def bidirectional_encode(
     lengths = torch.as_tensor(lengths, device=inputs.device)
     if inputs.ndim != 3 or tuple(lengths.shape) != (inputs.shape[0],):
         raise ValueError(
-            f"got inputs of shape {tuple(inputs.shape)} and lengths of {tuple(lengths.shape)}; expected (batch, time, input_dim) and (batch,)"
+            f"got inputs of shape {tuple(inputs.shape)} and lengths of {tuple(lengths.shape)}; "
+            "expected (batch, time, input_dim) and (batch,)"
         )
     batch, time, _ = inputs.shape
     if lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= time:
@@ -259,12 +262,13 @@ class LSTMLanguageModel(torch.nn.Module):
 
     The output layer uses the embedding's rows once more (Press and Wolf, 2017).
 
-    But: after every `block_length` tokens it forgets all and reads the last `warm_up` again, so that the blocks of a long text can be scored side
-    by side.
+    But: after every `block_length` tokens it forgets all and reads the last `warm_up` again, so that the blocks of a
+    long text can be scored side by side.
 
     Attributes:
         tokenizer: cuts a text into token ids.
-        embedding: a row for each token, and a last one for "nothing known of what came before"; (vocabulary + 1, embedding_dim).
+        embedding: a row for each token, and a last one for "nothing known of what came before"; shape
+            (vocabulary + 1, embedding_dim).
     """
 
     block_length, warm_up = 256, 64
@@ -281,7 +285,8 @@ class LSTMLanguageModel(torch.nn.Module):
         super().__init__()
         if min(embedding_dim, hidden_dim, num_layers) < 1 or not 0 <= dropout < 1:
             raise ValueError(
-                f"got sizes {embedding_dim}, {hidden_dim}, {num_layers} and dropout {dropout}; expected 1 or more, and 0 to below 1"
+                f"got sizes {embedding_dim}, {hidden_dim}, {num_layers} and dropout {dropout}; "
+                "expected 1 or more, and 0 to below 1"
             )
         self.tokenizer, self.dropout = tokenizer, dropout
         with torch.random.fork_rng(devices=[]):
@@ -310,7 +315,7 @@ class LSTMLanguageModel(torch.nn.Module):
         return self.log_probs_from(np.concatenate([before, tokens]).astype(np.int64), len(before))
 
     def log_probs_from(self, token_ids: np.ndarray, first: int = 0) -> np.ndarray:
-        """Natural log-probability of each token from number `first` on, given all before it: shape (tokens - first,)."""
+        """Natural log-probability of each token from number `first` on, given those before: shape (tokens - first,)."""
         if first >= len(token_ids):
             return np.zeros(0)
         last = len(token_ids) - 1
@@ -482,7 +487,8 @@ def additive_attention(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Look at some vectors, at each as much as it answers the query (Bahdanau, Cho and Bengio, 2015).
 
-    The score of key j is vector . tanh(W_q query + W_k key_j); softmax makes weights of the scores; the context is the weighted mean of the keys.
+    The score of key j is vector . tanh(W_q query + W_k key_j); softmax makes weights of the scores; the context is the
+    weighted mean of the keys.
 
     Args:
         query: shape (batch, query_dim); the batch may be any number of dimensions, or none.
@@ -493,8 +499,8 @@ def additive_attention(
         mask: True where the query may look, of any shape that broadcasts to (batch, time); everywhere without one.
 
     Returns:
-        The context, shape (batch, key_dim), and the weights, shape (batch, time). Weights are 0 where the query may not look, and all are 0 if it
-        may look nowhere.
+        The context, shape (batch, key_dim), and the weights, shape (batch, time). Weights are 0 where the query may not
+        look, and all are 0 if it may look nowhere.
 
     Raises:
         ValueError: if a shape does not fit, or the mask is not boolean.
@@ -538,10 +544,11 @@ class Memory(NamedTuple):
 class Seq2Seq(torch.nn.Module):
     """Letters in, phonemes out: an LSTM reads in both directions, another one writes (Sutskever, Vinyals and Le, 2014).
 
-    Beside its state the writer sees a context. Without attention that is the same summary at each step (Cho et al., 2014); with it, a
-    weighted mean of the readers' states, weighted anew for each phoneme (Bahdanau, Cho and Bengio, 2015).
+    Beside its state the writer sees a context. Without attention that is the same summary at each step (Cho et al.,
+    2014); with it, a weighted mean of the readers' states, weighted anew for each phoneme (Bahdanau et al., 2015).
 
-    But: the writer looks after its step, not before it (Luong, Pham and Manning, 2015), so that training can take a whole word at once.
+    But: the writer looks after its step, not before it (Luong, Pham and Manning, 2015), so that training can take a
+    whole word at once.
 
     Attributes:
         attention: whether the writer may look back at every letter.
@@ -559,8 +566,9 @@ class Seq2Seq(torch.nn.Module):
         super().__init__()
         if embedding_dim < 1 or hidden_dim < 2 or hidden_dim % 2 or attention_dim < 1 or not 0 <= dropout < 1:
             raise ValueError(
-                f"got embedding_dim {embedding_dim}, hidden_dim {hidden_dim}, attention_dim {attention_dim} and dropout {dropout}; expected sizes of "
-                "at least 1, an even hidden_dim (half for each reader) and a dropout from 0 to below 1"
+                f"got embedding_dim {embedding_dim}, hidden_dim {hidden_dim}, attention_dim {attention_dim} and dropout "
+                f"{dropout}; expected sizes of at least 1, an even hidden_dim (half for each reader) and a dropout from "
+                "0 to below 1"
             )
         self.attention = attention
         with torch.random.fork_rng(devices=[]):
@@ -602,7 +610,7 @@ class Seq2Seq(torch.nn.Module):
     def decode(
         self, phonemes: torch.Tensor, memory: Memory, state: LSTMState | None = None
     ) -> tuple[torch.Tensor, LSTMState]:
-        """Logits (batch, time, phonemes) of what comes after each phoneme of (batch, time), and the state to go on from."""
+        """Logits (batch, time, phonemes) of what comes after each phoneme of (batch, time), and the state to go on."""
         written, state = self._write(phonemes, memory, state)  # (batch, time, hidden_dim)
         context, _ = self._look(written, memory)  # (batch, time, hidden_dim)
         combined = torch.tanh(self.combine(torch.cat([written, context], dim=2)))
@@ -639,7 +647,7 @@ class Seq2Seq(torch.nn.Module):
 
 
 def _batches_of_alike(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Row numbers in batches, without end: drawn at random, then sorted by length within fifty batches, so that little is filled up."""
+    """Row numbers in batches, without end: at random, but sorted by length within fifty batches: little is filled up."""
     while True:
         order = rng.permutation(len(lengths))
         batches = []
