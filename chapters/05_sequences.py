@@ -1334,9 +1334,9 @@ class Seq2Seq(torch.nn.Module):
         super().__init__()
         if embedding_dim < 1 or hidden_dim < 2 or hidden_dim % 2 or attention_dim < 1 or not 0 <= dropout < 1:
             raise ValueError(
-                f"got embedding_dim {embedding_dim}, hidden_dim {hidden_dim}, attention_dim {attention_dim} and dropout "
-                f"{dropout}; expected sizes of at least 1, an even hidden_dim (half for each reader) and a dropout from "
-                "0 to below 1"
+                f"got embedding_dim {embedding_dim}, hidden_dim {hidden_dim}, attention_dim {attention_dim} and "
+                f"dropout {dropout}; expected sizes of at least 1, an even hidden_dim (half for each reader) and a "
+                "dropout from 0 to below 1"
             )
         self.attention = attention
         with torch.random.fork_rng(devices=[]):
@@ -1427,7 +1427,7 @@ from bow2gpt.chapters.mlps import half_precision_pays
 
 
 def _batches_of_alike(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Row numbers in batches, without end: at random, but sorted by length within fifty batches: little is filled up."""
+    """Row numbers in batches, without end: random, but sorted by length within fifty batches: little is filled up."""
     while True:
         order = rng.permutation(len(lengths))
         batches = []
