@@ -1,10 +1,10 @@
 """Spelling to sound, the long comparison of chapters 05 and 06: equal parameters, equal seconds, the whole test split.
 
-`python benchmarks/spelling.py` trains every model that has no row yet, for 240 seconds each on two cores, and writes
+`python benchmarks/spelling.py` trains every model that has no row yet, for 300 seconds each on one core, and writes
 `utils/bow2gpt/spelling_results.csv` and `utils/bow2gpt/spelling_by_length.csv`. With a name, such as `"LSTM with
 attention"`, and `--again` it measures one model anew; `--seconds 20 --out FOLDER` tries it out elsewhere.
 
-Seconds are processor time over two threads, so that a run which was disturbed counts what it worked.
+Seconds are processor time of one thread, so that a run which was disturbed counts what it worked.
 """
 
 import argparse
@@ -19,7 +19,6 @@ import torch
 from bow2gpt import spelling
 from bow2gpt.chapters import sequences
 
-THREADS = 2
 RESULTS, BY_LENGTH = "spelling_results.csv", "spelling_by_length.csv"
 LONGEST, SHORTEST = 15, 3  # groups of word length: 3 and less, 4, ..., 15 and more
 
@@ -49,32 +48,29 @@ RECIPES = {
 }
 
 
-def worked() -> float:
-    """Seconds of work of this process: processor time over the threads."""
-    return time.process_time() / THREADS
-
-
 def measure(name: str, seconds: float, batch_size: int) -> tuple[dict[str, str], list[dict[str, str]]]:
     """Train one model for so many seconds, let it say the test split; returns its row, and its rows by length."""
     recipe, pairs = RECIPES[name], spelling.pairs("train")
     options = {"batch_size": batch_size, "learning_rate": recipe.learning_rate}
     trial = recipe.build()
     sequences.train_seq2seq(trial, pairs, num_steps=5, progress=False, **options)  # the first steps are slow
-    began = worked()
+    began = time.process_time()
     sequences.train_seq2seq(trial, pairs, num_steps=50, progress=False, **options)
-    num_steps = max(1, round(seconds / ((worked() - began) / 50)))
+    num_steps = max(1, round(seconds / ((time.process_time() - began) / 50)))
 
-    model, began = recipe.build(), worked()
+    model, began = recipe.build(), time.process_time()
 
     def report(step: int, loss: float) -> None:
         if step % 200 == 0:
-            print(f"{name}: step {step} of {num_steps}, {loss:.3f} nats, {worked() - began:.0f} s", flush=True)
+            print(
+                f"{name}: step {step} of {num_steps}, {loss:.3f} nats, {time.process_time() - began:.0f} s", flush=True
+            )
 
     losses = sequences.train_seq2seq(model, pairs, num_steps=num_steps, progress=False, report=report, **options)
-    trained = worked() - began
-    entries, began = spelling.entries("test"), worked()
+    trained = time.process_time() - began
+    entries, began = spelling.entries("test"), time.process_time()
     guesses = sequences.pronounce(model, [entry.word for entry in entries])
-    wrote = worked() - began
+    wrote = time.process_time() - began
     rates = spelling.error_rates(guesses, entries)
     row = {
         "model": name,
@@ -127,14 +123,14 @@ def main() -> None:
     """Measure the models named on the command line, or all that have no row yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="model", help=f"from: {'; '.join(RECIPES)}")
-    parser.add_argument("--seconds", type=float, default=240, help="of training, each model")
+    parser.add_argument("--seconds", type=float, default=300, help="of training, each model")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--again", action="store_true", help="measure models that have a row, too")
     parser.add_argument("--out", type=Path, default=Path(spelling.__file__).parent, help="folder of the tables")
     chosen = parser.parse_args()
     if unknown := [name for name in chosen.models if name not in RECIPES]:
         parser.error(f"there is no model {unknown[0]!r}; known: {'; '.join(RECIPES)}")
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     known = {row["model"] for row in stored(chosen.out / RESULTS)}
     for name in chosen.models or RECIPES:
