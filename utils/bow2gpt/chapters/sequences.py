@@ -387,7 +387,7 @@ def train_recurrent(
     num_steps: int,
     batch_size: int = 32,
     chunk_length: int = 32,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 8e-3,
     weight_decay: float = 0.01,
     max_norm: float = 1.0,
     seed: int = 0,
