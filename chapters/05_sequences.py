@@ -594,7 +594,7 @@ def bptt_chunks(
         ValueError: if a size is below 1, or there are too few tokens for one column and its targets.
     """
     token_ids = torch.as_tensor(token_ids)
-    if token_ids.ndim != 1 or token_ids.is_floating_point() or token_ids.is_complex():
+    if token_ids.ndim != 1 or (len(token_ids) and (token_ids.is_floating_point() or token_ids.is_complex())):
         raise ValueError(f"got token_ids {token_ids.dtype} {tuple(token_ids.shape)}; expected whole numbers (tokens,)")
     if batch_size < 1 or chunk_length < 1:
         raise ValueError(f"got batch_size {batch_size} and chunk_length {chunk_length}; both must be at least 1")
@@ -1257,6 +1257,9 @@ def additive_attention(
     Raises:
         ValueError: if a shape does not fit, or the mask is not boolean.
     """
+    if query.ndim < 1 or keys.ndim < 2 or vector.ndim != 1:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (query, keys, vector))
+        raise ValueError(f"got query, keys and vector of shapes {shapes}; expected (..., d), (..., time, d) and (d,)")
     expected = {
         "weight_query": (weight_query, (len(vector), query.shape[-1])),
         "weight_key": (weight_key, (len(vector), keys.shape[-1])),
