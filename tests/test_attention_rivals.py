@@ -92,7 +92,13 @@ def test_the_error_of_the_exponent_is_that_of_a_regression():
     residuals = y - np.polyval(np.polyfit(x, y, 1), x)
     found = at.growth_exponent(np.exp(x), np.exp(y))
     assert found == pytest.approx((slope, np.sqrt(covariance[0, 0] * residuals @ residuals / 3)))
-    for lengths, costs in (([1, 2], [1, 2]), ([1, 2, 0], [1, 2, 3]), ([1, 2, 3], [1, 2]), ([1, 2, 3], [1, -2, 3]), ([2, 2, 2], [1, 2, 3])):
+    for lengths, costs in (
+        ([1, 2], [1, 2]),
+        ([1, 2, 0], [1, 2, 3]),
+        ([1, 2, 3], [1, 2]),
+        ([1, 2, 3], [1, -2, 3]),
+        ([2, 2, 2], [1, 2, 3]),
+    ):
         with pytest.raises(ValueError, match="three or more"):
             at.growth_exponent(lengths, costs)
 

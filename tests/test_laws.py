@@ -20,6 +20,7 @@ from bow2gpt.chapters.counting_models import (
 from bow2gpt.chapters.embeddings import LogBilinearModel, MixtureModel
 from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer, UnigramModel
 from bow2gpt.chapters.mlps import NeuralLanguageModel, train_language_model
+from bow2gpt.chapters.sequences import LSTMLanguageModel, train_recurrent
 
 SMOOTHINGS = {
     "Kneser-Ney": modified_kneser_ney,
@@ -83,6 +84,16 @@ def attentive(make_tokenizer, num_layers):
     return build
 
 
+def lstm(make_tokenizer, block_length=256, **options):
+    def build():
+        tokenizer = make_tokenizer()
+        model = LSTMLanguageModel(tokenizer, embedding_dim=8, hidden_dim=16, **options)
+        model.block_length = block_length
+        return train_recurrent(model, tokenizer.encode(training_text()), num_steps=60, batch_size=8, chunk_length=16)
+
+    return build
+
+
 #: One line a model: its name, and how to build a small one.
 MODELS = {
     "uniform, bytes": lambda: UnigramModel(np.zeros(256), ByteTokenizer()),
@@ -99,6 +110,9 @@ MODELS = {
     "attention, BPE, two blocks": attentive(bpe_tokenizer, 2),
     "attention and Kneser-Ney, mixed": mixed_with_counts(attentive(bpe_tokenizer, 1)),
     "MLP and Kneser-Ney, mixed": mixed_with_counts(neural(bpe_tokenizer)),
+    "LSTM, bytes": lstm(ByteTokenizer),
+    "LSTM, BPE, forgetting every 9 tokens": lstm(bpe_tokenizer, block_length=9, num_layers=2, dropout=0.1),
+    "LSTM and Kneser-Ney, mixed": mixed_with_counts(lstm(bpe_tokenizer)),
     "Kneser-Ney, bytes, a text shorter than the order": lambda: NGramModel.fit("ab", 5),
 }
 

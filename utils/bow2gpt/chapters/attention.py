@@ -2,6 +2,7 @@
 """Attention: what the chapter builds."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -808,7 +809,7 @@ def sequence_mixers(length: int, width: int = 128, num_heads: int = 4) -> dict[s
 def mixing_cost(
     name: str, length: int, *, backward: bool = False, repeats: int = 5, width: int = 128
 ) -> tuple[float, int]:
-    """Seconds on one core, the shortest of some times, and the most bytes held at once, to mix one sequence.
+    """Seconds of one processor, the shortest of some times, and the most bytes held at once, to mix one sequence.
 
     Args:
         name: of a mixer in `sequence_mixers`.
@@ -830,7 +831,7 @@ def mixing_cost(
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return meter.seconds(work, repeats), meter.peak_bytes(work)
+        return meter.seconds(work, repeats, clock=time.process_time), meter.peak_bytes(work)
     finally:
         torch.set_num_threads(num_threads)
 
