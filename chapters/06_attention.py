@@ -278,14 +278,6 @@ print(
 masked = attention_weights(queries, keys, causal_mask(5), scale=1.0)
 print("in:", masked[2].round(decimals=2).tolist())
 
-# %%
-print(causal_mask(5).int().tolist())
-print(
-    "two queries, five keys:", causal_mask(2, 5).int().tolist(), " window 2:", causal_mask(3, window=2).int().tolist()
-)
-masked = attention_weights(queries, keys, causal_mask(5), scale=1.0)
-print("in:", masked[2].round(decimals=2).tolist())
-
 # %% [markdown]
 # Now *in* can see *cat*, but not *hat*; its weights are $\frac16, \frac46, \frac16$. What is masked gets exactly 0, and the others share its part. The second kind of mask you will meet hides *padding*: words of several lengths are
 # laid in one array, and nobody may look at the filling. Any mask will do that broadcasts to (queries, keys), with more dimensions in front if each sentence has its own.
@@ -401,13 +393,6 @@ some = torch.randn(5, 4)
 identity, swap = torch.eye(4), torch.eye(4)[[2, 3, 0, 1]]
 print(multi_head_attention(some, 0 * identity, identity, identity, identity, num_heads=2)[0] - some.mean(0))
 
-# %%
-row = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]])  # two words, four channels
-print(split_heads(row, head_dim=2).tolist(), "back:", merge_heads(split_heads(row, 2)).tolist())
-some = torch.randn(5, 4)
-identity, swap = torch.eye(4), torch.eye(4)[[2, 3, 0, 1]]
-print(multi_head_attention(some, 0 * identity, identity, identity, identity, num_heads=2)[0] - some.mean(0))
-
 
 # %% [markdown]
 # Two words of four channels became two heads of two words, and back. The last line is a check that you can do in your head: with queries of zero all keys fit equally well, so each head
@@ -498,12 +483,6 @@ def apply_rope(
     turned = torch.stack([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
     return turned.flatten(-2).to(inputs.dtype)  # (..., time, head_dim / 2, 2) -> (..., time, head_dim)
 
-
-# %%
-quarter = torch.tensor([np.pi / 2], dtype=torch.float32)
-for m, n in [(3, 2), (1, 0), (2, 0), (7, 5)]:
-    arrows = (apply_rope(torch.tensor([[1.0, 0]]), torch.tensor([place]), quarter)[0] for place in (m, n))
-    print(f"positions {m} and {n}: dot product {torch.dot(*arrows):.2f}")
 
 # %%
 quarter = torch.tensor([np.pi / 2], dtype=torch.float32)
@@ -631,19 +610,6 @@ def transformer_block(
     hidden = torch.relu(F.linear(rms_norm(looked, weights["mlp_gain"]), weights["expand"]))
     return looked + F.linear(hidden, weights["contract"])
 
-
-# %%
-print(rms_norm(torch.tensor([3.0, 4.0])))
-shapes = dict.fromkeys(("query", "key", "value", "output"), (8, 8)) | {"expand": (32, 8), "contract": (8, 32)}
-weights = {name: 0.3 * torch.randn(shape) for name, shape in shapes.items()}
-weights |= {"attention_gain": torch.ones(8), "mlp_gain": torch.ones(8)}
-sequence = torch.randn(6, 8)
-changed = sequence.clone()
-changed[4] += 1  # another fifth word
-difference = transformer_block(sequence, weights, 2, causal_mask(6)) - transformer_block(
-    changed, weights, 2, causal_mask(6)
-)
-print("positions that noticed:", difference.abs().amax(-1).gt(0).int().tolist())
 
 # %%
 print(rms_norm(torch.tensor([3.0, 4.0])))
@@ -881,14 +847,6 @@ class Block(torch.nn.Module):
             looked = self.cross(looked, memory=memory, mask=memory_mask)
         return self.mlp(looked)
 
-
-# %%
-block = Block(MultiHeadAttention(8, 2, bias=False), FeedForward(8, 32, F.relu, bias=False), norm=lambda: RMSNorm(8))
-for name in ("query", "key", "value", "output"):
-    getattr(block.attention.part, name).weight.data = weights[name]
-block.mlp.part.expand.weight.data, block.mlp.part.contract.weight.data = weights["expand"], weights["contract"]
-by_hand = transformer_block(sequence, weights, 2, causal_mask(6))
-print("block and arithmetic differ by", float((block(sequence[None], causal_mask(6))[0] - by_hand).abs().max()))
 
 # %%
 block = Block(MultiHeadAttention(8, 2, bias=False), FeedForward(8, 32, F.relu, bias=False), norm=lambda: RMSNorm(8))
@@ -1163,13 +1121,6 @@ def online_softmax_attention(
         output = output * shrink + powers @ values[..., block, :].to(precise)
     return (output / total.masked_fill(total == 0, 1.0)).to(queries.dtype)
 
-
-# %%
-long = [torch.randn(1, 1024, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-plain = scaled_dot_product_attention(*long, causal_mask(1024))
-for block_size in (1, 64, 1000):
-    difference = (online_softmax_attention(*long, causal_mask(1024), block_size=block_size) - plain).abs().max()
-    print(f"blocks of {block_size:5}: {1024 * block_size:9,} scores at a time, largest difference {difference:.0e}")
 
 # %%
 long = [torch.randn(1, 1024, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
@@ -1568,7 +1519,7 @@ for name in ("attention", "linear attention"):
 
 # %% [markdown]
 # The right-hand picture is the clean one: plain attention alone writes its matrix down, and its memory has the slope 2. All others have 1: read in blocks, attention needs no more memory than its rivals. (Unless slopes are recorded; see the last column of the table.) On the
-# left the three kinds of attention run up side by side with a slope near 2, torch's own several times below ours, and the other three with a slope near 1. Now look at the left end. At 64 tokens torch's attention is the *fastest* of the six, and the LSTM, which is linear, the slowest: it must take its steps one after
+# left the three kinds of attention run up side by side with a slope near 2, torch's own several times below ours, and the other three far flatter: the LSTM with a slope of 1, linear attention and the convolution, whose arrays outgrow the processor's caches, with a little more. Now look at the left end. At 64 tokens torch's attention is the *fastest* of the six, and the LSTM, which is linear, the slowest: it must take its steps one after
 # the other. The square only hurts once the text is long against the width. That is why the world has lived with it for so long.
 #
 # What do the cousins give up? A test made for dictionaries: *associative recall*, which Poli et al. (2023) use too. A text such as `k3 v7 k1 v2 k1` is to be continued by `v2`. A model must find the earlier `k1` and fetch what followed; how many pairs can it hold? `python benchmarks/attention.py recall`
@@ -2069,7 +2020,7 @@ claims.verdict(
     23,
     "Attention works because queries and keys are dense vectors, compared by dot products, and not one-hot ones.",
     f"with one-hot vectors {astray['one-hot']:.0%} of the weight goes to the word that does not belong, with dense ones {astray['dense']:.0%}; and scaled dot products are what "
-    "the library computes, to the last digits. A small addition: the first attention (Bahdanau et al., 2014) compared its dense vectors with a small network; the dot product came a year later.",
+    "the library computes, to the last digits. A small addition: the first attention (Bahdanau, Cho and Bengio, 2015) compared its dense vectors with a small network; the dot product came soon after (Luong, Pham and Manning, 2015).",
     "holds",
 )
 
@@ -2349,7 +2300,7 @@ figures.show(ladder.figure(), alt=ladder.describe())
 # %% [markdown]
 # ## What it cannot do
 #
-# * **It cannot see order by itself.** Positions are put in from outside; you have met three ways (sinusoids, turning, and, in chapter 07, learned ones), and none comes from the mathematics of look-up.
+# * **It cannot see order by itself.** Positions are put in from outside; you have met two ways (sinusoids and turning), chapter 07 adds a third (learned ones), and none comes from the mathematics of look-up.
 # * **It cannot be long for free.** Twice the length is four times the work. Blocks save the memory and not the work; the cousins save the work and pay in recall.
 # * **It cannot explain itself.** Weights say where a head looked, not what the model made of it, nor why it answered.
 # * **It is small.** Two blocks, a minute of training. The same `Block`, eight times over and with a graphics card's patience, is chapter 07.
