@@ -158,8 +158,8 @@ def scaled_dot_product_attention(
         queries: shape (..., queries, head_dim).
         keys: shape (..., keys, head_dim).
         values: shape (..., keys, value_dim).
-        mask: broadcasts to (..., queries, keys). Boolean: True = may look; of floats: added to the scores.
-        scale: what the dot products are multiplied with; 1 / sqrt(head_dim) by default.
+        mask: as in `attention_weights`.
+        scale: as there.
 
     Returns:
         Shape (..., queries, value_dim); zeros for a query that may look at nothing.
@@ -1822,23 +1822,6 @@ for layer, head in np.ndindex(entropy.shape[1:]):
 # the ambiguous words and tested on the other half, so that it cannot know words by heart. And with what should we compare? With what else one could read: the vectors of the word itself after each block; and with the same rule on a model that was never trained.
 
 # %%
-def linear_rule(features: np.ndarray, nouns: np.ndarray) -> np.ndarray:
-    """Weights (features + 1,) of the straight cut between the readings, by least squares with a ridge."""
-    columns = np.column_stack([features, np.ones(len(features))])
-    ridge = len(columns) * np.eye(columns.shape[1])
-    return np.linalg.solve(columns.T @ columns + ridge, columns.T @ np.where(nouns, 1.0, -1.0))
-
-
-def right_answers(features: np.ndarray, nouns: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, float]:
-    """Which test sentences the rule gets right when it is fitted to the training ones, and its share there."""
-    shift, scale = features[train].mean(axis=0), features[train].std(axis=0) + 1e-6
-    features = (features - shift) / scale
-    weights = linear_rule(features[train], nouns[train])
-    right = (features @ weights[:-1] + weights[-1] > 0) == nouns
-    return right[~train], float(right[train].mean())
-
-
-# %%
 def looks_and_states(
     model: MaskedWordModel, sentences: list[readings.Reading], reach: int = 4
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -1855,31 +1838,22 @@ def looks_and_states(
     return torch.stack(around).numpy(), states.numpy()
 
 
-def by_word(sentences: list[readings.Reading], seed: int) -> np.ndarray:
-    """Half of the ambiguous words, drawn at random: True for their sentences."""
-    words = sorted({reading.tokens[reading.place] for reading in sentences})
-    chosen = set(np.random.default_rng(seed).permutation(words)[: len(words) // 2])
-    return np.array([reading.tokens[reading.place] in chosen for reading in sentences])
-
-
 # %%
+from collections import defaultdict
+
+
 def examine(
     model: MaskedWordModel, sentences: list[readings.Reading], splits: int = 20
 ) -> dict[str, tuple[float, float, float]]:
     """Accuracy on the words of the other half: mean over splits, and the middle 95 % of splits."""
-    nouns = np.array([reading.noun for reading in sentences])
     looks, states = looks_and_states(model, sentences)
-    num_layers, num_heads = looks.shape[1:3]
-    found = {"best head": [], "all heads": [], **{f"state after layer {layer}": [] for layer in range(num_layers + 1)}}
+    found = defaultdict(list)
     for seed in range(splits):
-        train = by_word(sentences, seed)
-        heads = [
-            right_answers(looks[:, layer, head], nouns, train) for layer, head in np.ndindex(num_layers, num_heads)
-        ]
-        found["best head"].append(max(heads, key=lambda result: result[1])[0].mean())  # chosen on the training half
-        found["all heads"].append(right_answers(looks.reshape(len(looks), -1), nouns, train)[0].mean())
-        for layer in range(num_layers + 1):
-            found[f"state after layer {layer}"].append(right_answers(states[:, layer], nouns, train)[0].mean())
+        heads = [readings.bet(looks[:, layer, head], sentences, seed) for layer, head in np.ndindex(looks.shape[1:3])]
+        found["best head"].append(max(heads, key=lambda shares: shares[0])[1])  # the best where it was fitted
+        found["all heads"].append(readings.bet(looks, sentences, seed)[1])
+        for layer in range(states.shape[1]):
+            found[f"state after layer {layer}"].append(readings.bet(states[:, layer], sentences, seed)[1])
     return {name: (np.mean(shares), *np.percentile(shares, [2.5, 97.5])) for name, shares in found.items()}
 
 
@@ -2068,6 +2042,7 @@ import numpy as np
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer
 from bow2gpt.chapters.mlps import half_precision_pays
+from bow2gpt.chapters.sequences import learning_rate_share, optimisation_step
 
 
 class AttentionLanguageModel(torch.nn.Module):
@@ -2172,7 +2147,7 @@ def train_attention_model(
     batch_size: int = 16,
     sequence_length: int = 128,
     learning_rate: float = 8e-3,
-    weight_decay: float = 0.1,
+    weight_decay: float = 0.01,
     seed: int = 0,
     report: Callable[[int, float], None] | None = None,
 ) -> AttentionLanguageModel:
@@ -2185,7 +2160,7 @@ def train_attention_model(
         batch_size: sequences in a batch, cut from the text at random.
         sequence_length: their tokens.
         learning_rate: of AdamW, at its highest.
-        weight_decay: of the matrices.
+        weight_decay: of AdamW.
         seed: decides which sequences.
         report: receives the step and its loss in nats per token.
 
@@ -2204,13 +2179,10 @@ def train_attention_model(
     model.float().train()
     with torch.no_grad():
         model.output.bias.copy_(torch.tensor(np.log(frequencies / frequencies.sum())))
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1, (step + 1) / 100, (num_steps - step) / num_steps)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
     )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_share(step, num_steps, 100))
     for step in range(num_steps):
         starts = rng.integers(0, len(seen) - length, size=batch_size)
         rows = torch.tensor(seen[starts[:, None] + np.arange(length + 1)])  # (batch, length + 1)
@@ -2219,10 +2191,7 @@ def train_attention_model(
         with torch.autocast("cpu", torch.bfloat16, enabled=half_precision_pays()):
             logits = model(inputs)
         loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimisation_step(model, loss, optimiser, max_norm=1.0)
         schedule.step()
         if report is not None:
             report(step, loss.item())

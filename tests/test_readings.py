@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from bow2gpt import corpus, readings
@@ -90,3 +91,35 @@ def test_the_corpus_words_have_both_readings_equally_often_and_the_word_before_t
 def test_what_cannot_be_made_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_bet_is_won_by_what_tells_the_reading_and_by_nothing_else():
+    asked = readings.contrast(10)
+    nouns = np.array([reading.noun for reading in asked], dtype=float)
+    noise = np.random.default_rng(0).normal(size=(len(asked), 2, 3))
+    assert readings.bet(noise + 9 * nouns[:, None, None], asked) == (1.0, 1.0)
+    _, shares = zip(*(readings.bet(noise, asked, seed) for seed in range(20)), strict=True)
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_bet_cannot_be_won_by_knowing_words_by_heart():
+    asked = readings.contrast(10)
+    asked = [reading for reading in asked if reading.noun == (hash_of(reading) % 2 == 0)]  # each word in one reading
+    kinds = sorted({reading.tokens[reading.place] for reading in asked})
+    features = np.array([[reading.tokens[reading.place] == word for word in kinds] for reading in asked], dtype=float)
+    by_heart, fresh = np.mean([readings.bet(features, asked, seed) for seed in range(20)], axis=0)
+    assert by_heart > 0.9
+    assert fresh < 0.75
+
+
+def hash_of(reading):
+    return sum(map(ord, reading.tokens[reading.place]))
+
+
+def test_a_bet_needs_two_words_and_as_many_features():
+    asked = readings.contrast(2)
+    with pytest.raises(ValueError, match="features of 3"):
+        readings.bet(np.zeros((3, 1)), asked)
+    same = [reading for reading in asked if reading.tokens[reading.place] == asked[0].tokens[asked[0].place]]
+    with pytest.raises(ValueError, match="1 ambiguous words"):
+        readings.bet(np.zeros((len(same), 1)), same)

@@ -14,7 +14,10 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from bow2gpt import corpus
 
@@ -148,6 +151,40 @@ def corpus_contrast(split: corpus.Split, copies: int = 20, longest: int = 40, se
         equally = min(copies, *map(len, found[word]))
         chosen += [reading for readings in found[word] for reading in rng.sample(readings, equally)]
     return chosen
+
+
+def bet(features: np.ndarray, sentences: Sequence[Reading], seed: int = 0) -> tuple[float, float]:
+    """Whether a straight cut through some features tells the readings of words that it was not fitted to.
+
+    The cut is fitted by least squares, with a ridge, to the sentences of one half of the ambiguous words.
+
+    Args:
+        features: of each sentence, shape (sentences, ...).
+        sentences: as many.
+        seed: decides which words are in which half.
+
+    Returns:
+        Shares of right answers: on the half that it was fitted to, and on the other half.
+
+    Raises:
+        ValueError: if there are not as many sentences as features, or fewer than two ambiguous words.
+    """
+    words = [reading.tokens[reading.place] for reading in sentences]
+    if len(features) != len(words) or len(set(words)) < 2:
+        raise ValueError(
+            f"got features of {len(features)} and {len(words)} sentences with {len(set(words))} ambiguous words; "
+            "expected as many of each, and at least two words"
+        )
+    kinds = sorted(set(words))
+    chosen = set(np.random.default_rng(seed).permutation(kinds)[: len(kinds) // 2])
+    fitted, nouns = np.array([word in chosen for word in words]), np.array([reading.noun for reading in sentences])
+    rows = np.reshape(features, (len(words), -1)).astype(np.float64)
+    rows = (rows - rows[fitted].mean(axis=0)) / (rows[fitted].std(axis=0) + 1e-6)
+    rows = np.column_stack([rows, np.ones(len(rows))])
+    ridge = fitted.sum() * np.eye(rows.shape[1])
+    cut = np.linalg.solve(rows[fitted].T @ rows[fitted] + ridge, rows[fitted].T @ np.where(nouns[fitted], 1.0, -1.0))
+    right = (rows @ cut > 0) == nouns
+    return float(right[fitted].mean()), float(right[~fitted].mean())
 
 
 def _held_out(first: str, word: str, last: str) -> bool:

@@ -16,6 +16,7 @@ from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.embeddings import sinusoidal_positions
 from bow2gpt.chapters.language_features import AnyTokenizer
 from bow2gpt.chapters.mlps import half_precision_pays
+from bow2gpt.chapters.sequences import learning_rate_share, optimisation_step
 from bow2gpt.spelling import LETTERS, PAD, PHONEMES
 
 
@@ -55,8 +56,8 @@ def scaled_dot_product_attention(
         queries: shape (..., queries, head_dim).
         keys: shape (..., keys, head_dim).
         values: shape (..., keys, value_dim).
-        mask: broadcasts to (..., queries, keys). Boolean: True = may look; of floats: added to the scores.
-        scale: what the dot products are multiplied with; 1 / sqrt(head_dim) by default.
+        mask: as in `attention_weights`.
+        scale: as there.
 
     Returns:
         Shape (..., queries, value_dim); zeros for a query that may look at nothing.
@@ -1126,7 +1127,7 @@ def train_attention_model(
     batch_size: int = 16,
     sequence_length: int = 128,
     learning_rate: float = 8e-3,
-    weight_decay: float = 0.1,
+    weight_decay: float = 0.01,
     seed: int = 0,
     report: Callable[[int, float], None] | None = None,
 ) -> AttentionLanguageModel:
@@ -1139,7 +1140,7 @@ def train_attention_model(
         batch_size: sequences in a batch, cut from the text at random.
         sequence_length: their tokens.
         learning_rate: of AdamW, at its highest.
-        weight_decay: of the matrices.
+        weight_decay: of AdamW.
         seed: decides which sequences.
         report: receives the step and its loss in nats per token.
 
@@ -1158,13 +1159,10 @@ def train_attention_model(
     model.float().train()
     with torch.no_grad():
         model.output.bias.copy_(torch.tensor(np.log(frequencies / frequencies.sum())))
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1, (step + 1) / 100, (num_steps - step) / num_steps)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
     )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_share(step, num_steps, 100))
     for step in range(num_steps):
         starts = rng.integers(0, len(seen) - length, size=batch_size)
         rows = torch.tensor(seen[starts[:, None] + np.arange(length + 1)])  # (batch, length + 1)
@@ -1173,10 +1171,7 @@ def train_attention_model(
         with torch.autocast("cpu", torch.bfloat16, enabled=half_precision_pays()):
             logits = model(inputs)
         loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimisation_step(model, loss, optimiser, max_norm=1.0)
         schedule.step()
         if report is not None:
             report(step, loss.item())
