@@ -1214,7 +1214,8 @@ for name, row in long_runs.items():
     print(f"{float(row['word_error']):12.1%} {float(row['words_per_second']):22,.0f}")
 
 # %% [markdown]
-# @@SPELLPROSE@@
+# Compare the last two rows. At this size, with words this short and on this kind of machine, nothing forces you to give up recurrence. What the Transformer offers is that a machine with a thousand arms can use them all: in training every position is known, so none waits for another. Writing is one phoneme
+# after the other for both.
 
 # %% [markdown]
 # Does the Transformer align letters and sounds as the LSTM did? Draw the cross-attention of its last block, the mean over the heads, for a word whose letters and sounds do not match one to one.
@@ -1535,7 +1536,8 @@ for name in dict.fromkeys(name for name, _ in recall):
     print(f"{name:18}" + "".join(f"{recall[name, pairs]:8.0%}" for pairs in numbers_of_pairs))
 
 # %% [markdown]
-# @@RECALLPROSE@@
+# Attention forgets nothing: it *is* the dictionary that the test asks for, and the distance between a pair and its question does not matter. The others have to carry what they have read in a state of fixed size, or find it with a filter that knows how far back to look but not what for; the rows show
+# how far each gets after equally many steps. This is what a low exponent costs. Hybrids, a few layers of attention among many cheap ones, are one answer to that.
 
 # %% [markdown]
 # ### Time flies
