@@ -1880,7 +1880,8 @@ for name, result in results.items():
 
 # %% [markdown]
 # Take the grammar first. One head, chosen on the training half, gives the reading away far more often than a coin, and than a head of the untrained model; all heads together do so more often still; and the vector of the word after the last block knows best. So the weights do carry the
-# reading, but less of it than the vectors they help to make. Then the speeches. There the small model has hardly learned to tell nouns from verbs in its vectors, and its heads show little more than those of the untrained one. What a model does not know, you cannot see in its heads.
+# reading, but less of it than the vectors they help to make. Then the speeches (*vote*, *hope*, *work*). There the small model tells nouns from verbs far less well in its vectors, and its heads tell less, too;
+# even those of the untrained model beat the coin a little, since the place in the sentence leaks something. What a model does not know, you cannot see in its heads.
 #
 # A bet tells what could be read from the heads, not whether the model itself uses it. That needs a hand on the machine. Let the model go on, *..., and [mask] never [mask]*, and see whether it says *it* or *they*: the reading it took. Then blind one head at a time, by letting it look at all words alike; then all of them; and for comparison take attention away altogether.
 
