@@ -7,7 +7,7 @@
 #
 # Chapter 04's network saw six tokens, each in a place of its own. Chapter 05 read one token after the other with the same weights, and carried what it had read
 # in a vector of fixed size. That vector was a bottleneck: long words lost their beginnings, until the decoder was allowed to look back at all the states of the
-# encoder and choose. The look back was called *attention*, and it took most of the errors away. But the reader was still an LSTM. It cannot begin with the
+# encoder and choose. The look back was called *attention*, and it took many of the errors away. But the reader was still an LSTM. It cannot begin with the
 # second token before it has finished the first, so a machine with a thousand arms uses one of them.
 #
 # This chapter asks what is left if you keep the look back and throw away the reader. Quite a lot: it is called the *Transformer* (Vaswani et al., 2017), and
@@ -158,8 +158,8 @@ def scaled_dot_product_attention(
         queries: shape (..., queries, head_dim).
         keys: shape (..., keys, head_dim).
         values: shape (..., keys, value_dim).
-        mask: broadcasts to (..., queries, keys). Boolean: True = may look; of floats: added to the scores.
-        scale: what the dot products are multiplied with; 1 / sqrt(head_dim) by default.
+        mask: as in `attention_weights`.
+        scale: as there.
 
     Returns:
         Shape (..., queries, value_dim); zeros for a query that may look at nothing.
@@ -269,14 +269,6 @@ def causal_mask(
     distance = query_places - torch.arange(num_keys, device=device)  # (queries, keys)
     return (distance >= 0) if window is None else (distance >= 0) & (distance < window)
 
-
-# %%
-print(causal_mask(5).int().tolist())
-print(
-    "two queries, five keys:", causal_mask(2, 5).int().tolist(), " window 2:", causal_mask(3, window=2).int().tolist()
-)
-masked = attention_weights(queries, keys, causal_mask(5), scale=1.0)
-print("in:", masked[2].round(decimals=2).tolist())
 
 # %%
 print(causal_mask(5).int().tolist())
@@ -401,13 +393,6 @@ some = torch.randn(5, 4)
 identity, swap = torch.eye(4), torch.eye(4)[[2, 3, 0, 1]]
 print(multi_head_attention(some, 0 * identity, identity, identity, identity, num_heads=2)[0] - some.mean(0))
 
-# %%
-row = torch.tensor([[1.0, 2, 3, 4], [5, 6, 7, 8]])  # two words, four channels
-print(split_heads(row, head_dim=2).tolist(), "back:", merge_heads(split_heads(row, 2)).tolist())
-some = torch.randn(5, 4)
-identity, swap = torch.eye(4), torch.eye(4)[[2, 3, 0, 1]]
-print(multi_head_attention(some, 0 * identity, identity, identity, identity, num_heads=2)[0] - some.mean(0))
-
 
 # %% [markdown]
 # Two words of four channels became two heads of two words, and back. The last line is a check that you can do in your head: with queries of zero all keys fit equally well, so each head
@@ -505,12 +490,6 @@ for m, n in [(3, 2), (1, 0), (2, 0), (7, 5)]:
     arrows = (apply_rope(torch.tensor([[1.0, 0]]), torch.tensor([place]), quarter)[0] for place in (m, n))
     print(f"positions {m} and {n}: dot product {torch.dot(*arrows):.2f}")
 
-# %%
-quarter = torch.tensor([np.pi / 2], dtype=torch.float32)
-for m, n in [(3, 2), (1, 0), (2, 0), (7, 5)]:
-    arrows = (apply_rope(torch.tensor([[1.0, 0]]), torch.tensor([place]), quarter)[0] for place in (m, n))
-    print(f"positions {m} and {n}: dot product {torch.dot(*arrows):.2f}")
-
 # %% [markdown]
 # As with the pencil. Next, a whole head of 64 channels. Take one query and one key, equal to each other, and put the pair at all distances up to 60, once with the key at position 0 and once at
 # position 1,000. If the wish came true, both curves are one.
@@ -529,13 +508,14 @@ print("largest difference of the curves:", float((by_start[0] - by_start[1000]).
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
 for pair in (0, 4, 8):
     speed = float(rope_frequencies(64)[pair])
-    left.plot(distances, np.cos(distances * speed), label=f"pair {pair}", markevery=8)
+    left.plot(distances, torch.cos(distances * speed), label=f"pair {pair}", markevery=8)
 left.set(title="What does each pair of channels say?", xlabel="distance (positions)", ylabel="dot product of the pair")
 right.plot(distances, by_start[0], label="key at position 0", markevery=6)
 right.plot(distances, by_start[1000], label="key at position 1,000", linestyle="none", markevery=(3, 6))
 right.set(title="And all 32 pairs together?", xlabel="distance (positions)", ylabel="score of query and key")
-for ax in (left, right):
-    ax.legend()
+left.set_ylim(-1.1, 1.6)
+left.legend(ncols=3, loc="upper center")
+right.legend()
 figures.show(
     fig,
     alt="Left: cosine waves of three pairs, the first fast, the others slower. Right: the mean over 32 pairs falls from 1 with the distance, with ripples; the curves for keys at "
@@ -630,19 +610,6 @@ def transformer_block(
     hidden = torch.relu(F.linear(rms_norm(looked, weights["mlp_gain"]), weights["expand"]))
     return looked + F.linear(hidden, weights["contract"])
 
-
-# %%
-print(rms_norm(torch.tensor([3.0, 4.0])))
-shapes = dict.fromkeys(("query", "key", "value", "output"), (8, 8)) | {"expand": (32, 8), "contract": (8, 32)}
-weights = {name: 0.3 * torch.randn(shape) for name, shape in shapes.items()}
-weights |= {"attention_gain": torch.ones(8), "mlp_gain": torch.ones(8)}
-sequence = torch.randn(6, 8)
-changed = sequence.clone()
-changed[4] += 1  # another fifth word
-difference = transformer_block(sequence, weights, 2, causal_mask(6)) - transformer_block(
-    changed, weights, 2, causal_mask(6)
-)
-print("positions that noticed:", difference.abs().amax(-1).gt(0).int().tolist())
 
 # %%
 print(rms_norm(torch.tensor([3.0, 4.0])))
@@ -887,15 +854,8 @@ for name in ("query", "key", "value", "output"):
     getattr(block.attention.part, name).weight.data = weights[name]
 block.mlp.part.expand.weight.data, block.mlp.part.contract.weight.data = weights["expand"], weights["contract"]
 by_hand = transformer_block(sequence, weights, 2, causal_mask(6))
-print("block and arithmetic differ by", float((block(sequence[None], causal_mask(6))[0] - by_hand).abs().max()))
-
-# %%
-block = Block(MultiHeadAttention(8, 2, bias=False), FeedForward(8, 32, F.relu, bias=False), norm=lambda: RMSNorm(8))
-for name in ("query", "key", "value", "output"):
-    getattr(block.attention.part, name).weight.data = weights[name]
-block.mlp.part.expand.weight.data, block.mlp.part.contract.weight.data = weights["expand"], weights["contract"]
-by_hand = transformer_block(sequence, weights, 2, causal_mask(6))
-print("block and arithmetic differ by", float((block(sequence[None], causal_mask(6))[0] - by_hand).abs().max()))
+difference = block(sequence[None], causal_mask(6))[0] - by_hand
+print("block and arithmetic differ by", float(difference.detach().abs().max()))
 
 # %% [markdown]
 # The module with the same weights gives the same numbers.
@@ -1024,10 +984,10 @@ class Transformer(torch.nn.Module):
 # %% [markdown]
 # Try it on a toy before the dictionary: read eight digits, write them backwards. For an LSTM this is a test of memory; for attention it is a matter of looking at
 # the right place. The same toy answers a question that cost people years. The original put the norm after the sum, and had to raise the learning rate slowly from zero (*warm-up*), or it did not train. Xiong et
-# al. (2020) explained why, and that the norm before the part does not need it. Four small models, with a rather high learning rate. The cell takes some fifteen seconds.
+# al. (2020) explained why, and that the norm before the part does not need it. Four small models, with a rather high learning rate. The cell takes some twenty seconds.
 
 # %%
-def learn_to_reverse(residual: type[PreNorm], warm_up: int, steps: int = 120) -> tuple[Transformer, list[float]]:
+def learn_to_reverse(residual: type[PreNorm], warm_up: int, steps: int = 150) -> tuple[Transformer, list[float]]:
     """Train a small Transformer to write eight digits backwards; returns it with its losses."""
     model = Transformer(
         embedding_dim=32, num_layers=4, hidden_dim=64, source_size=13, target_size=13, residual=residual
@@ -1048,11 +1008,14 @@ def learn_to_reverse(residual: type[PreNorm], warm_up: int, steps: int = 120) ->
 
 
 # %%
+torch_threads = torch.get_num_threads()
+torch.set_num_threads(1)  # products as small as these are faster on one core
 reversers = {
     (name, warm_up): learn_to_reverse(residual, warm_up)
     for name, residual in {"norm before the part": PreNorm, "norm after the sum": PostNorm}.items()
     for warm_up in (1, 60)
 }
+torch.set_num_threads(torch_threads)
 
 # %%
 fig, ax = plt.subplots()
@@ -1061,7 +1024,7 @@ for (name, warm_up), (_, losses) in reversers.items():
     label = f"{name}, {'warm-up of 60 steps' if warm_up > 1 else 'no warm-up'}"
     ax.plot(np.arange(len(smooth)) + 8, smooth, label=label, markevery=16)
 ax.axhline(np.log(10), color="0.5", linewidth=1, linestyle=":", marker="")
-ax.text(120, np.log(10), "guessing", va="bottom", ha="right", fontsize=9)
+ax.text(150, np.log(10), "guessing", va="bottom", ha="right", fontsize=9)
 ax.set(title="Which norm needs a warm-up?", xlabel="step", ylabel="loss (nats per digit)", ylim=(0, None))
 ax.legend(fontsize=8)
 figures.show(
@@ -1075,7 +1038,7 @@ figures.show(
 
 # %%
 digits = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]]) + 3
-reverser = reversers["norm before the part", 1][0].eval()
+reverser = reversers["norm before the part", 60][0].eval()
 before = F.pad(digits.flip(1)[:, :-1], (1, 0), value=spelling.START)
 with recorded_attention(reverser) as seen, torch.inference_mode():
     written = reverser(digits, before).argmax(-1)[0] - 3
@@ -1094,7 +1057,8 @@ figures.show(
 
 
 # %% [markdown]
-# The strongest head has the answer on its diagonal from bottom left to top right: each place looks at the digit that it has to write. Nobody told it where that is. It worked that out from the sinusoids.
+# The weight of the strongest head lies along the diagonal from bottom left to top right: each place looks at the digit that it has to write, or right beside it. (If a digit came out wrong, look at its row: the head did not decide between two neighbours.) Nobody told it where to look. It worked
+# that out from the sinusoids.
 #
 # ### Softmax on the run
 #
@@ -1166,13 +1130,6 @@ for block_size in (1, 64, 1000):
     difference = (online_softmax_attention(*long, causal_mask(1024), block_size=block_size) - plain).abs().max()
     print(f"blocks of {block_size:5}: {1024 * block_size:9,} scores at a time, largest difference {difference:.0e}")
 
-# %%
-long = [torch.randn(1, 1024, 32, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-plain = scaled_dot_product_attention(*long, causal_mask(1024))
-for block_size in (1, 64, 1000):
-    difference = (online_softmax_attention(*long, causal_mask(1024), block_size=block_size) - plain).abs().max()
-    print(f"blocks of {block_size:5}: {1024 * block_size:9,} scores at a time, largest difference {difference:.0e}")
-
 # %% [markdown]
 # The same answer, from a sixteenth or a thousandth of the scores. Rabe and Staats (2021) showed that attention needs no quadratic memory at all in this way, and FlashAttention (Dao, Fu, Ermon, Rudra
 # and Ré, 2022) made it fast: blocks small enough for the fastest memory of a GPU, and slopes for which the scores are computed a second time and not stored. What does not shrink is the *work*: every query still meets every key.
@@ -1183,8 +1140,8 @@ for block_size in (1, 64, 1000):
 # ### Spelling to sound: the rematch
 #
 # Chapter 05's best speller reads letters with two LSTMs and looks back at them while it writes phonemes. Against it stands a Transformer of 2017 with two blocks on each side, 96 channels and four heads, which has
-# about as many parameters. Both get the same words, the same trainer, each its own learning rate, and the same *time*: so many seconds for training on this machine. Each trains a few steps first to see how many will fit. The cell takes about
-# fifty seconds. Who do you think gets through more words?
+# about as many parameters. Both get the same words, the same trainer, and the same *time*: eighteen seconds of one core. Each trains a few steps first to see how many will fit. The cell takes about
+# three quarters of a minute. Who do you think gets through more words?
 
 # %%
 from bow2gpt.chapters.sequences import Seq2Seq, pronounce, train_seq2seq
@@ -1192,33 +1149,32 @@ from bow2gpt.chapters.sequences import Seq2Seq, pronounce, train_seq2seq
 torch.manual_seed(0)
 spell_pairs, sample_entries = spelling.pairs("train"), spelling.entries("validation")[::8]
 contestants = {
-    "LSTM with attention": (lambda: Seq2Seq(attention=True), 4e-3),
-    "Transformer": (lambda: Transformer(embedding_dim=96, hidden_dim=352), 2e-3),
+    "LSTM with attention": lambda: Seq2Seq(attention=True),
+    "Transformer": lambda: Transformer(embedding_dim=96, hidden_dim=352),
 }
 
 
 def steps_within(build, seconds: float) -> int:
-    """How many training steps of 256 words a model has time for, from a short trial."""
-    trial = build()
-    train_seq2seq(trial, spell_pairs, num_steps=3, progress=False)  # the first steps are slower
-    began = time.perf_counter()
-    train_seq2seq(trial, spell_pairs, num_steps=12, progress=False)
-    return int(12 * seconds / (time.perf_counter() - began))
+    """How many training steps of 256 words a model has time for, from the median step of a short trial."""
+    times = []
+    train_seq2seq(
+        build(), spell_pairs, num_steps=16, progress=False, report=lambda step, loss: times.append(time.process_time())
+    )
+    return max(40, int(seconds / np.median(np.diff(times))))
 
 
 # %%
-spellers, results = {}, {}
-for name, (build, learning_rate) in contestants.items():
-    num_steps = steps_within(build, 22)
-    spellers[name], began = build(), time.perf_counter()
-    losses = train_seq2seq(
-        spellers[name], spell_pairs, num_steps=num_steps, learning_rate=learning_rate, progress=False
-    )
-    trained = time.perf_counter()
-    guesses = pronounce(spellers[name], [entry.word for entry in sample_entries])
-    written = time.perf_counter()
-    rates = spelling.error_rates(guesses, sample_entries)
-    results[name] = losses, trained - began, rates, len(guesses) / (written - trained)
+torch.set_num_threads(1)  # seconds are those of one core, so that a busy machine is fair, too
+spellers, results, held_out = {}, {}, [entry.word for entry in sample_entries]
+for name, build in contestants.items():
+    num_steps = steps_within(build, 18)
+    spellers[name], began = build(), time.process_time()
+    losses = train_seq2seq(spellers[name], spell_pairs, num_steps=num_steps, progress=False)
+    trained = time.process_time()
+    guesses = pronounce(spellers[name], held_out)
+    speed = len(held_out) / (time.process_time() - trained)
+    results[name] = losses, trained - began, spelling.error_rates(guesses, sample_entries), speed
+torch.set_num_threads(torch_threads)
 
 # %%
 print(f"{'':20} parameters  steps  words a second  phoneme errors  word errors  spoken words a second")
@@ -1233,7 +1189,11 @@ fig, ax = plt.subplots()
 for name, (losses, seconds, _, _) in results.items():
     smooth = np.convolve(losses, np.ones(20) / 20, mode="valid")
     ax.plot(np.linspace(20 / len(losses), 1, len(smooth)) * seconds, smooth, label=name, markevery=0.1)
-ax.set(title="Who learns faster in the same time?", xlabel="seconds of training", ylabel="loss (nats per phoneme)")
+ax.set(
+    title="Who learns faster in the same time?",
+    xlabel="seconds of training, one core",
+    ylabel="loss (nats per phoneme)",
+)
 ax.set_ylim(0, 2.5)
 ax.legend()
 figures.show(
@@ -1242,12 +1202,33 @@ figures.show(
 )
 
 # %% [markdown]
+# Look at the third column first. On a processor, and with words of eight or nine letters, the Transformer does *not* get through more words in training: each has half a million weights, each weight is used for each letter, and a machine with two arms has
+# nothing to gain from doing nine letters at once. After eighteen seconds both are at their beginnings, though. `python benchmarks/spelling.py` gave each model five minutes on one core, a little dropout, and the whole test split. Here is its table.
+
+# %%
+import csv
+from importlib import resources
+
+with (resources.files("bow2gpt") / "spelling_results.csv").open(encoding="utf-8") as file:
+    long_runs = {row["model"]: row for row in csv.DictReader(file)}
+print(f"{'':20} parameters    steps  phoneme errors  word errors  spoken words a second")
+for name, row in long_runs.items():
+    print(
+        f"{name:20} {int(row['parameters']):10,} {float(row['steps']):8,.0f} {float(row['phoneme_error']):15.1%}",
+        end=" ",
+    )
+    print(f"{float(row['word_error']):12.1%} {float(row['words_per_second']):22,.0f}")
+
+# %% [markdown]
+# Compare the last two rows. At this size, with words this short and on this kind of machine, nothing forces you to give up recurrence. What the Transformer offers is that a machine with a thousand arms can use them all: in training every position is known, so none waits for another. Writing is one phoneme
+# after the other for both, and ours computes the earlier ones anew each time, until chapter 09 keeps them.
+
+# %% [markdown]
 # Does the Transformer align letters and sounds as the LSTM did? Draw the cross-attention of its last block, the mean over the heads, for a word whose letters and sounds do not match one to one.
 
 # %%
-word = "knights"
+word, sounds = "knights", "N AY T S".split()
 letters = torch.tensor(spelling.encode_words([word]))
-[sounds] = pronounce(spellers["Transformer"], [word])
 phonemes = torch.tensor(spelling.encode_pronunciations([sounds]))
 with recorded_attention(spellers["Transformer"]) as seen, torch.inference_mode():
     spellers["Transformer"](letters, phonemes[:, :-1])
@@ -1281,7 +1262,7 @@ from bow2gpt.chapters.embeddings import (
 from bow2gpt.chapters.language_features import words as split_words
 
 spoken = split_words(corpus.text("train").lower())
-vocabulary = frequent_words(spoken, 20)
+vocabulary = frequent_words(spoken, 30)
 company = cooccurrence_counts(word_ids(spoken, vocabulary), len(vocabulary))
 dense = torch.tensor(unit_rows(svd_embed(ppmi(company), 100)))
 
@@ -1298,9 +1279,667 @@ for name, table in {"one-hot": one_hot, "dense": dense}.items():
     print(f"a right word leads in {(weights[:, :2].amax(1) > weights[:, 2] + 1e-6).float().mean():.0%}")
 del company, one_hot, spoken
 
-
 # %% [markdown]
 # One-hot queries find their own word or nothing: a third of the weight goes to the odd one, as with dice. Dense ones send it a third of that, with a fiftieth of the numbers, and nobody has trained them to be queries. This is the kitten that finds the cat.
+
+# %% [markdown]
+# ### What it costs
+#
+# Every word against every other: for $n$ words the scores take $n^2 d$ multiplications, and the weights, if they are written down, $n^2$ numbers. That is the price of the short path from any word to any other. Many have tried to pay less. Two
+# ideas, before we measure.
+#
+# *Linear attention* (Katharopoulos, Vyas, Pappas and Fleuret, 2020). Softmax compares with $e^{q \cdot k}$. Replace it by $f(q) \cdot f(k)$ with some positive $f$, and the sum over keys can be taken *once*:
+# $\sum_s (f(q_t) \cdot f(k_s))\, v_s = f(q_t) \cdot \sum_s f(k_s)\, v_s^\top$. The last sum is a matrix that is carried along from word to word, a memory of fixed size, like an LSTM's. By hand, with queries and keys 0, so that $f = 1$ everywhere: the answers
+# to the values 3, 5, 1 are the running means $3$, $4$, $3$. If the second key is 1, with $f = 2$, it counts twice: $3$, $\frac{13}{3}$, $\frac{14}{4}$.
+
+# %% tags=["export"]
+import torch
+from torch.nn import functional as F
+
+
+def linear_attention(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, *, block_size: int = 64
+) -> torch.Tensor:
+    """Causal attention whose cost grows with the length, not with its square (Katharopoulos et al., 2020).
+
+    The similarity exp(q . k) of softmax attention becomes f(q) . f(k), with f(x) = elu(x) + 1 > 0. Then the sum over
+    all earlier keys is one matrix, carried along: within a block of tokens we look at pairs, before it at the sum.
+
+    Args:
+        queries: shape (..., time, head_dim).
+        keys: shape (..., time, head_dim).
+        values: shape (..., time, value_dim).
+        block_size: tokens that are compared pair by pair; it changes the speed, not the result.
+
+    Returns:
+        Shape (..., time, value_dim): for each token a weighted mean of the values up to it.
+
+    Raises:
+        ValueError: if the shapes do not fit, or block_size is not positive.
+    """
+    if queries.shape[-2:] != keys.shape[-2:] or keys.shape[-2] != values.shape[-2] or block_size < 1:
+        raise ValueError(
+            f"got queries {tuple(queries.shape)}, keys {tuple(keys.shape)}, values {tuple(values.shape)} and "
+            f"block_size {block_size}; expected (..., time, head_dim) twice, (..., time, value_dim), and at least 1"
+        )
+    queries, keys = F.elu(queries) + 1, F.elu(keys) + 1
+    values = torch.cat([values, torch.ones_like(values[..., :1])], dim=-1)  # the last column adds up the weights
+    past, outputs = torch.zeros_like(keys[..., :0, :].mT @ values[..., :0, :]), []  # (..., head_dim, value_dim + 1)
+    for q, k, v in zip(*(part.split(block_size, dim=-2) for part in (queries, keys, values)), strict=True):
+        outputs.append((q @ k.mT).tril() @ v + q @ past)  # (..., block, value_dim + 1)
+        past = past + k.mT @ v
+    sums = torch.cat(outputs, dim=-2)
+    return sums[..., :-1] / sums[..., -1:].clamp(min=torch.finfo(sums.dtype).tiny)  # a far negative query has f = 0
+
+
+# %%
+numbers = torch.tensor([[3.0], [5.0], [1.0]])
+print("keys alike:", linear_attention(torch.zeros(3, 1), torch.zeros(3, 1), numbers).flatten().tolist())
+print("one louder:", linear_attention(torch.zeros(3, 1), torch.tensor([[0.0], [1], [0]]), numbers).flatten().tolist())
+
+
+# %% [markdown]
+# The other idea drops the comparison. Let each word receive the sum of all earlier ones, each weighted by *how long ago* it came: a *convolution* with a filter as long as the text. The fast Fourier transform does that in $n \log n$ steps. By hand: the inputs 1, 2, 3 and the filter 1, 10, 100 give
+# $1$, $2 + 10 = 12$ and $3 + 20 + 100 = 123$. *Hyena*, which the source mentions, multiplies the words by gates, convolves, and multiplies again (Poli et al., 2023).
+
+# %% tags=["export"]
+def long_convolution(inputs: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """Causal convolution with filters as long as the text, by the fast Fourier transform (as in Poli et al., 2023).
+
+    output[t] = sum over s <= t of filters[t - s] * inputs[s], each channel by itself. A convolution is a product of
+    spectra, and the transform takes time log(time) steps, not time squared.
+
+    Args:
+        inputs: shape (..., time, channels).
+        filters: shape (filter_length, channels), or with leading dimensions that broadcast.
+
+    Returns:
+        Shape (..., time, channels).
+
+    Raises:
+        ValueError: if a shape has fewer than two dimensions, or the channels differ.
+    """
+    if inputs.ndim < 2 or filters.ndim < 2 or inputs.shape[-1] != filters.shape[-1]:
+        raise ValueError(
+            f"got inputs {tuple(inputs.shape)} and filters {tuple(filters.shape)}; expected (..., time, channels) and "
+            "(filter_length, channels) with the same channels"
+        )
+    if inputs.numel() == 0 or filters.numel() == 0:
+        return torch.zeros_like(inputs)
+    time = inputs.shape[-2]
+    size = time + filters.shape[-2]  # room for the overhang, which would wrap round to the start
+    working = torch.promote_types(inputs.dtype, torch.float32)  # the transform knows no 16-bit floats
+    spectra = [torch.fft.rfft(signal.to(working), n=size, dim=-2) for signal in (inputs, filters)]
+    return torch.fft.irfft(spectra[0] * spectra[1], n=size, dim=-2)[..., :time, :].to(inputs.dtype)
+
+
+# %%
+long_convolution(torch.tensor([[1.0], [2], [3]]), torch.tensor([[1.0], [10], [100]])).flatten().tolist()
+
+# %% [markdown]
+# Now the race: six ways to mix a sequence of 128 channels. To read off how a cost grows, draw it against the length with both axes logarithmic: a cost $n^p$ becomes a straight line of slope $p$. By hand: 3, 12, 48 at the lengths 1, 2, 4 is four times as much for each
+# doubling, so $p = 2$.
+
+# %% tags=["export"]
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bow2gpt import meter
+
+
+def sequence_mixers(length: int, width: int = 128, num_heads: int = 4) -> dict[str, Callable]:
+    """Six ways to mix a sequence at equal width, each from (1, length, 3 * width) to (1, length, width).
+
+    The channels that come in are what the projections before it would give: queries, keys and values side by side. The
+    convolution's filters are as long as the sequence, and the first two thirds are its gates, before and after, as in
+    Hyena (Poli et al., 2023). The LSTM reads the last third.
+
+    Args:
+        length: of the sequence, in tokens.
+        width: channels.
+        num_heads: into which attention divides them.
+    """
+    filters = torch.nn.Parameter(torch.randn(length, width) / length**0.5)
+    lstm = torch.nn.LSTM(width, width, batch_first=True)
+
+    def in_heads(attend: Callable) -> Callable:
+        def mix(inputs: torch.Tensor) -> torch.Tensor:
+            return merge_heads(attend(*(split_heads(part, width // num_heads) for part in inputs.chunk(3, dim=-1))))
+
+        return mix
+
+    def convolution(inputs: torch.Tensor) -> torch.Tensor:
+        after, before, values = inputs.chunk(3, dim=-1)
+        return after * long_convolution(before * values, filters)
+
+    return {
+        "attention": in_heads(scaled_dot_product_attention),
+        "online softmax": in_heads(online_softmax_attention),
+        "fused attention": in_heads(fused_attention),
+        "linear attention": in_heads(linear_attention),
+        "long convolution": convolution,
+        "LSTM": lambda inputs: lstm(inputs.chunk(3, dim=-1)[2])[0],
+    }
+
+
+# %% tags=["export"]
+def mixing_cost(
+    name: str, length: int, *, backward: bool = False, repeats: int = 5, width: int = 128
+) -> tuple[float, int]:
+    """Seconds of one processor, the shortest of some times, and the most bytes held at once, to mix one sequence.
+
+    Args:
+        name: of a mixer in `sequence_mixers`.
+        length: of the sequence, in tokens.
+        backward: with the slopes, as in training, or without, as in use.
+        repeats: how often to look at the clock.
+        width: channels.
+    """
+    mixer = sequence_mixers(length, width)[name]
+    inputs = torch.randn(1, length, 3 * width, requires_grad=backward)
+
+    def work() -> None:
+        with torch.set_grad_enabled(backward):
+            outputs = mixer(inputs)
+        if backward:
+            outputs.sum().backward()
+            inputs.grad = None
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return meter.seconds(work, repeats, clock=time.process_time), meter.peak_bytes(work)
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+# %% tags=["export"]
+def growth_exponent(lengths: Sequence[float], costs: Sequence[float]) -> tuple[float, float]:
+    """Slope of the straight line through log(cost) over log(length), by least squares, and its standard error.
+
+    A cost that grows as length**p has slope p: 1 where twice the length costs twice as much, 2 where four times.
+
+    Args:
+        lengths: three different ones at least, above 0.
+        costs: as many, above 0.
+
+    Raises:
+        ValueError: if there are fewer, or one is not above 0.
+    """
+    x, y = np.asarray(lengths, dtype=np.float64), np.asarray(costs, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1 or len(np.unique(x)) < 3 or not ((x > 0).all() and (y > 0).all()):
+        raise ValueError(f"got lengths {x.tolist()} and costs {y.tolist()}; expected three or more of each, above 0")
+    x, y = np.log(x) - np.log(x).mean(), np.log(y) - np.log(y).mean()
+    slope = x @ y / (x @ x)
+    return float(slope), float(np.sqrt(((y - slope * x) ** 2).sum() / (len(x) - 2) / (x @ x)))
+
+
+# %%
+growth_exponent([1, 2, 4], [3, 12, 48])
+
+# %% [markdown]
+# The table was measured by `python benchmarks/attention.py cost` on one core, from 64 to 4,096 tokens, without slopes (in use) and with them (in training). Guess the exponents of the six before you look. Which one will be the fastest at 256 tokens?
+
+# %%
+with (resources.files("bow2gpt") / "attention_cost.csv").open(encoding="utf-8") as file:
+    cost_rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+columns = {
+    "forward_ms": "time in use (ms)",
+    "training_ms": "time in training (ms)",
+    "forward_mb": "memory in use (MB)",
+    "training_mb": "memory in training (MB)",
+}
+costs = {
+    name: np.array([[float(row[key]) for key in ("length", *columns)] for row in cost_rows if row["mixer"] == name])
+    for name in sequence_mixers(1)
+}
+exponents = {}
+print(f"{'exponents from 1,536 tokens':28}" + "".join(f"{label:>26}" for label in columns.values()))
+for name, table in costs.items():
+    upper = table[table[:, 0] >= 1536]
+    exponents[name] = dict(zip(columns, (growth_exponent(upper[:, 0], upper[:, k]) for k in range(1, 5))))
+    print(f"{name:28}" + "".join(f"{slope:19.2f} ± {error:.2f}" for slope, error in exponents[name].values()))
+
+# %%
+fig, axes = plt.subplots(1, 2, figsize=(9, 3.8))
+for ax, column, label in ((axes[0], 2, "time, forward and backward (ms)"), (axes[1], 3, "memory, forward (MB)")):
+    for name, table in costs.items():
+        ax.plot(table[:, 0], table[:, column], label=name)
+    ax.set(xscale="log", yscale="log", xlabel="length (tokens)", ylabel=label)
+    ax.set_xticks([64, 256, 1024, 4096], ["64", "256", "1,024", "4,096"])
+    ax.minorticks_off()
+axes[0].set_title("What does a longer text cost in time?")
+axes[1].set_title("And in memory?")
+axes[1].legend(fontsize=8)
+figures.show(
+    fig,
+    alt="Left: time against length on logarithmic axes; three kinds of attention rise steeply in parallel, linear attention, long convolution and LSTM less so; the lines cross at some hundred tokens. Right: memory; plain attention rises twice as steeply as all others.",
+)
+
+# %%
+for name in ("attention", "linear attention"):
+    here = [mixing_cost(name, length, repeats=3)[0] for length in (256, 512, 1024)]
+    slope, error = growth_exponent([256, 512, 1024], here)
+    print(f"{name} on this machine: exponent of the time {slope:.2f} ± {error:.2f}")
+
+# %% [markdown]
+# The right-hand picture is the clean one: plain attention alone writes its matrix down, and its memory has the slope 2. All others have 1: read in blocks, attention needs no more memory than its rivals. (Unless slopes are recorded; see the last column of the table.) On the
+# left the three kinds of attention run up side by side with a slope near 2, torch's own several times below ours, and the other three far flatter: the LSTM with a slope of 1, linear attention and the convolution, whose arrays outgrow the processor's caches, with a little more. Now look at the left end. At 64 tokens torch's attention is the *fastest* of the six, and the LSTM, which is linear, the slowest: it must take its steps one after
+# the other. The square only hurts once the text is long against the width. That is why the world has lived with it for so long.
+#
+# What do the cousins give up? A test made for dictionaries: *associative recall*, which Poli et al. (2023) use too. A text such as `k3 v7 k1 v2 k1` is to be continued by `v2`. A model must find the earlier `k1` and fetch what followed; how many pairs can it hold? `python benchmarks/attention.py recall`
+# trained two blocks with each mixer, all at equal width and for equally many steps, on 4 to 32 pairs.
+
+# %%
+with (resources.files("bow2gpt") / "attention_recall.csv").open(encoding="utf-8") as file:
+    recall_rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+recall = {(row["mixer"], int(row["pairs"])): float(row["accuracy"]) for row in recall_rows}
+numbers_of_pairs = sorted({pairs for _, pairs in recall})
+print(f"{'pairs to remember':18}" + "".join(f"{pairs:8}" for pairs in numbers_of_pairs))
+for name in dict.fromkeys(name for name, _ in recall):
+    print(f"{name:18}" + "".join(f"{recall[name, pairs]:8.0%}" for pairs in numbers_of_pairs))
+
+# %% [markdown]
+# Attention forgets nothing: it *is* the dictionary that the test asks for, and the distance between a pair and its question does not matter. The others have to carry what they have read in a state of fixed size, or find it with a filter that knows how far back to look but not what for; the rows show
+# how far each gets after equally many steps. This is what a low exponent costs. Hybrids, a few layers of attention among many cheap ones, are one answer to that.
+
+# %% [markdown]
+# ### Time flies
+#
+# The source's favourite picture of attention is of one sentence: *time flies like an arrow*. Is *flies* a verb, or are there little beasts called time flies, who like an arrow? Beside it stands *fruit flies like a banana*, where the beasts are the better reading. The claim is that you can *see* in the weights
+# which reading a model took. To look, we need a model that has met both readings, and reads both ways: an encoder with *masked words*. Hide some words of a sentence, and let it guess them from all the others (Devlin, Chang, Lee and Toutanova, 2019; chapter 08 comes back to it).
+
+# %% tags=["export"]
+from collections import Counter
+
+import numpy as np
+
+UNKNOWN = "[unknown]"
+MASK = "[mask]"
+
+
+class MaskedWordModel(torch.nn.Module):
+    """Reads a sentence both ways and says which word stands behind each mask (after Devlin et al., 2019).
+
+    Args:
+        vocabulary: words, the first three being "" for padding, `UNKNOWN` and `MASK`; `word_list` makes one.
+        embedding_dim: channels of a word.
+        num_heads: of each block's attention.
+        num_layers: blocks.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        vocabulary: list[str],
+        embedding_dim: int = 64,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.vocabulary, self.index = vocabulary, {word: row for row, word in enumerate(vocabulary)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.embedding = torch.nn.Embedding(len(vocabulary), embedding_dim)
+            torch.nn.init.normal_(self.embedding.weight, std=embedding_dim**-0.5)
+            self.blocks = torch.nn.ModuleList(
+                Block(
+                    MultiHeadAttention(embedding_dim, num_heads),
+                    FeedForward(embedding_dim, 2 * embedding_dim),
+                    lambda: RMSNorm(embedding_dim),
+                )
+                for _ in range(num_layers)
+            )
+            self.norm, self.bias = RMSNorm(embedding_dim), torch.nn.Parameter(torch.zeros(len(vocabulary)))
+        places = torch.tensor(sinusoidal_positions(64, embedding_dim), dtype=torch.float32)
+        self.register_buffer("places", places, persistent=False)
+
+    def encode(self, sentences: list[list[str]]) -> torch.Tensor:
+        """Word ids, shape (sentences, time), short sentences padded with 0 on the right; at most 64 words."""
+        rows = [torch.tensor([self.index.get(word, 1) for word in sentence]) for sentence in sentences]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def layers(self, token_ids: torch.Tensor) -> list[torch.Tensor]:
+        """What is known of each word before and after each block: tensors (batch, time, embedding_dim)."""
+        scale = self.embedding.embedding_dim**0.5
+        states = [self.embedding(token_ids) * scale + self.places[: token_ids.shape[1]]]
+        visible = (token_ids != 0)[:, None, None, :]  # (batch, 1, 1, time)
+        for block in self.blocks:
+            states.append(block(states[-1], mask=visible))
+        return states
+
+    def forward(self, token_ids: torch.Tensor, where: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits at each place, or at those that are True: (batch, time, vocabulary) or (places, vocabulary)."""
+        last = self.norm(self.layers(token_ids)[-1])
+        return F.linear(last if where is None else last[where], self.embedding.weight, self.bias)
+
+
+def word_list(sentences: list[list[str]], size: int, always: list[list[str]] = ()) -> list[str]:
+    """The three special words, all words of some sentences, and the most frequent of the others up to a size."""
+    needed = sorted({word for sentence in always for word in sentence})
+    counts = Counter(word for sentence in sentences for word in sentence)
+    others = [word for word, _ in counts.most_common() if word not in set(needed)]
+    return ["", UNKNOWN, MASK, *needed, *others][:size]
+
+
+# %% tags=["export"]
+def hide_words(token_ids: torch.Tensor, num_words: int, generator: torch.Generator, share: float = 0.15) -> tuple:
+    """Choose words to guess; of ten, eight become masks, one another, one stays (Devlin et al., 2019).
+
+    Args:
+        token_ids: shape (batch, time); padding 0, unknown words 1 and masks 2 are not chosen.
+        num_words: size of the vocabulary.
+        generator: of the random numbers.
+        share: of the words.
+
+    Returns:
+        The ids to read, and which of them to guess (Booleans), both (batch, time).
+    """
+    chance, fate = torch.rand(2, *token_ids.shape, generator=generator)
+    chosen = (chance < share) & (token_ids > 2)
+    others = torch.randint(3, num_words, token_ids.shape, generator=generator)
+    hidden = torch.where(fate < 0.8, 2, torch.where(fate < 0.9, others, token_ids))
+    return torch.where(chosen, hidden, token_ids), chosen
+
+
+def train_masked_words(
+    model: MaskedWordModel,
+    texts: list[list[list[str]]],
+    *,
+    num_steps: int = 1200,
+    batch_size: int = 96,
+    learning_rate: float = 3e-3,
+    share: float = 0.15,
+    seed: int = 0,
+    progress: bool = True,
+) -> list[float]:
+    """Train by guessing hidden words: AdamW, batches of similar length from each text in turn, slopes clipped.
+
+    Args:
+        model: trained in place.
+        texts: several lists of sentences, however long each; they take turns, one batch each.
+        num_steps: batches.
+        batch_size: sentences.
+        share: of the words that are to be guessed.
+        learning_rate: the highest; it rises over a tenth of the steps and then falls to 0.
+        seed: of batches and masks.
+        progress: show a bar.
+
+    Returns:
+        Loss of each step, in nats per hidden word.
+    """
+    from tqdm.auto import trange
+
+    generator = torch.Generator().manual_seed(seed)
+    encoded = [model.encode(sorted(sentences, key=len)) for sentences in texts]
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, num_steps, pct_start=0.1)
+    losses = []
+    for step in trange(num_steps, disable=not progress, desc="masked words"):
+        rows = encoded[step % len(encoded)]
+        start = int(torch.randint(max(len(rows) - batch_size, 0) + 1, (), generator=generator))
+        batch = rows[start : start + batch_size]
+        batch = batch[:, : int((batch != 0).sum(dim=1).max())]
+        inputs, chosen = hide_words(batch, len(model.vocabulary), generator, share)
+        loss = F.cross_entropy(model(inputs, chosen), batch[chosen])
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses
+
+
+# %% [markdown]
+# Presidents speak little of insects. So half of its sentences come from the speeches, and half from a small grammar, in which words such as *flies* are verbs or nouns about equally often, and a continuation (*and it never stops*, *and they never stop*) tells which. The two famous sentences, and a fifth of all like them, were never shown. Training takes
+# about half a minute.
+
+# %%
+from bow2gpt import readings
+
+speeches, made_up = readings.corpus_sentences("train"), readings.grammar_sentences(8000)
+print(f"{len(speeches):,} sentences of presidents; {len(made_up):,} of the grammar, such as:")
+print("\n".join(" ".join(sentence) for sentence in made_up[:4]))
+
+# %%
+vocabulary = word_list(speeches, 2000, always=[*made_up, *(reading.tokens for reading in readings.contrast(1))])
+reader = MaskedWordModel(vocabulary)
+start = time.perf_counter()
+losses = train_masked_words(reader, [speeches, made_up], num_steps=1500, share=0.25, learning_rate=5e-3)
+print(f"{sum(p.numel() for p in reader.parameters()):,} numbers, {time.perf_counter() - start:.0f} s")
+for name, some in (("speeches", losses[0::2]), ("grammar", losses[1::2])):
+    print(
+        f"{name:9} {np.mean(some[:20]) / np.log(2):.2f} bits per hidden word at first, {np.mean(some[-50:]) / np.log(2):.2f} at last"
+    )
+
+
+# %% [markdown]
+# Before its heads, its answers. Hide a word, and see what it puts there. In the last two the right pronoun depends on the reading of *flies*.
+
+# %%
+def guesses(sentence: str, count: int = 5) -> str:
+    """The likeliest words behind the mask of a sentence, with their probabilities."""
+    token_ids = reader.encode([sentence.split()])
+    with torch.inference_mode():
+        best = reader(token_ids)[token_ids == 2][0].softmax(dim=-1).topk(count)
+    return ", ".join(f"{vocabulary[row]} {chance:.2f}" for chance, row in zip(best.values, best.indices))
+
+
+for sentence in (
+    "the congress of the united [mask] .",
+    "time [mask] like an arrow .",
+    "fruit [mask] like a banana .",
+    "time flies like an arrow , and [mask] never stops .",
+    "fruit flies like a banana , and [mask] never stop .",
+):
+    print(f"{sentence:52} {guesses(sentence)}")
+
+
+# %% [markdown]
+# Two numbers say how a head looks: how *widely*, the entropy of its weights in bits, and how *far*, the mean distance from query to key. By hand: a head that looks at two words alike has 1 bit and, of two words, a mean distance of $\frac12$; one that always
+# looks at the other word has 0 bits and distance 1.
+
+# %% tags=["export"]
+def head_statistics(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How widely a head looks, and how far: its entropy and its mean distance.
+
+    Args:
+        weights: self-attention weights, shape (..., time, time), each row summing to 1: for instance (layers, heads,
+            time, time).
+
+    Returns:
+        Entropy in bits (0: at one token, log2(time): at all alike) and mean distance between query and key in tokens,
+        both averaged over the queries: shape (...).
+
+    Raises:
+        ValueError: if the last two sizes differ or are 0.
+    """
+    if weights.ndim < 2 or weights.shape[-1] != weights.shape[-2] or weights.shape[-1] == 0:
+        raise ValueError(f"got weights of shape {tuple(weights.shape)}; expected self-attention (..., time, time)")
+    places = torch.arange(weights.shape[-1], dtype=weights.dtype, device=weights.device)
+    distances = (places[:, None] - places).abs()  # (time, time)
+    entropy = torch.special.entr(weights).sum(dim=-1) / math.log(2)  # (..., time)
+    return entropy.mean(dim=-1), (weights * distances).sum(dim=-1).mean(dim=-1)
+
+
+def sentence_attention(model: torch.nn.Module, token_ids: torch.Tensor) -> torch.Tensor:
+    """The weights of all self-attentions of a model over some sentences: (batch, layers, heads, time, time)."""
+    with recorded_attention(model) as seen, torch.inference_mode():
+        model(token_ids)
+    return torch.stack([calls[0] for calls in seen.values()], dim=1)
+
+
+# %%
+head_statistics(torch.tensor([[[0.5, 0.5], [0.5, 0.5]], [[0.0, 1.0], [1.0, 0.0]]]))
+
+# %% [markdown]
+# Now the heads, in the view made popular by Vig (2019): two copies of the sentence, and lines from *flies* on the left to what it looks at on the right, the thicker the more.
+
+# %%
+arrow, banana = "time flies like an arrow .".split(), "fruit flies like a banana .".split()
+looks = sentence_attention(reader, reader.encode([arrow, banana]))  # (2, layers, heads, time, time)
+figures.show(
+    figures.attention_heads(
+        looks[0], arrow, query="flies", title="Where does “flies” look in “time flies like an arrow”?"
+    ),
+    alt="Eight small pictures, one for each head: lines from flies to the words of time flies like an arrow. In the upper block most are thin and many; in the lower one some are thick, such as one to like.",
+)
+
+# %%
+figures.show(
+    figures.attention_heads(looks[1], banana, query="flies", title="And in “fruit flies like a banana”?"),
+    alt="The same for fruit flies like a banana. Most heads look much as before; one in the lower block looks at fruit far more than it looked at time.",
+)
+
+# %%
+figures.show(
+    figures.attention_matrix(looks[0], arrow, title="Where does each word look in “time flies like an arrow”?"),
+    alt="Eight matrices, one for each head: those of the upper block are mostly even, those of the lower have dark columns, so that several words look at the same one.",
+)
+
+# %% [markdown]
+# Go through the two figures head by head. Most hardly change. In our runs one does: a head of the lower block looks at *fruit* far more than it looked at *time*. It is tempting to tell its story: there it is, the head that knows what kind of flies
+# these are. Hold that thought. The matrices show the same for all words: read a row as one word's look. First, how the heads of this model look in general, over all validation sentences of sixteen tokens.
+
+# %%
+equally_long = [tokens for tokens in readings.corpus_sentences("validation") if len(tokens) == 16]
+entropy, distance = head_statistics(
+    sentence_attention(reader, reader.encode(equally_long))
+)  # (sentences, layers, heads)
+print(
+    f"{len(equally_long)} sentences of 16 tokens; looking at all alike would be 4 bits and {(16 * 16 - 1) / 3 / 16:.2f} tokens"
+)
+print("layer head  entropy (bits)  distance (tokens)")
+for layer, head in np.ndindex(entropy.shape[1:]):
+    print(f"{layer:5} {head:4} {entropy[:, layer, head].mean():15.2f} {distance[:, layer, head].mean():18.2f}")
+
+
+# %% [markdown]
+# A head that looked at all words alike would have the numbers of the first line. Most of ours lie a little below: they average over a good part of the sentence, and none merely looks at its neighbour, which would be a distance of one. It is a small model after a short training. In BERT, Clark, Khandelwal, Levy and Manning (2019)
+# found heads of many kinds: some always look at the next word, some at the full stops, and a few follow one grammatical relation, from a verb to its object, say, with remarkable precision.
+#
+# ### Can you read the reading?
+#
+# One picture proves nothing: you can tell a story about any. So ask many sentences, half of each reading, and put the question as a bet: knowing only where one head looks from the ambiguous word, can a simple rule (a straight cut, fitted by least squares) tell verbs from nouns? The rule is fitted on sentences with one half of
+# the ambiguous words and tested on the other half, so that it cannot know words by heart. And with what should we compare? With what else one could read: the vectors of the word itself after each block; and with the same rule on a model that was never trained.
+
+# %%
+def looks_and_states(
+    model: MaskedWordModel, sentences: list[readings.Reading], reach: int = 4
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each ambiguous word: its weights to the words around it, by head, and its state after each layer.
+
+    Shapes (sentences, layers, heads, 2 * reach + 1) and (sentences, layers + 1, embedding_dim).
+    """
+    token_ids = model.encode([reading.tokens for reading in sentences])
+    rows, places = torch.arange(len(sentences)), torch.tensor([reading.place for reading in sentences])
+    with torch.inference_mode():
+        states = torch.stack(model.layers(token_ids), dim=1)[rows, :, places]
+    looks = F.pad(sentence_attention(model, token_ids)[rows, :, :, places], (reach, reach))  # (..., time + 2 * reach)
+    around = [looks[row, ..., place : place + 2 * reach + 1] for row, place in enumerate(places)]
+    return torch.stack(around).numpy(), states.numpy()
+
+
+# %%
+from collections import defaultdict
+
+
+def examine(
+    model: MaskedWordModel, sentences: list[readings.Reading], splits: int = 20
+) -> dict[str, tuple[float, float, float]]:
+    """Accuracy on the words of the other half: mean over splits, and the middle 95 % of splits."""
+    looks, states = looks_and_states(model, sentences)
+    found = defaultdict(list)
+    for seed in range(splits):
+        heads = [readings.bet(looks[:, layer, head], sentences, seed) for layer, head in np.ndindex(looks.shape[1:3])]
+        found["best head"].append(max(heads, key=lambda shares: shares[0])[1])  # the best where it was fitted
+        found["all heads"].append(readings.bet(looks, sentences, seed)[1])
+        for layer in range(states.shape[1]):
+            found[f"state after layer {layer}"].append(readings.bet(states[:, layer], sentences, seed)[1])
+    return {name: (np.mean(shares), *np.percentile(shares, [2.5, 97.5])) for name, shares in found.items()}
+
+
+# %%
+questions = {
+    "unseen sentences of the grammar": readings.contrast(10),
+    "speeches": readings.corpus_contrast("validation"),
+}
+results = {name: examine(reader, sentences) for name, sentences in questions.items()}
+untrained = {name: examine(MaskedWordModel(vocabulary), sentences) for name, sentences in questions.items()}
+for name, result in results.items():
+    print(f"{name}: {len(questions[name])} sentences, chance 50%")
+    for what, (mean, low, high) in result.items():
+        print(
+            f"    {what:20} {mean:4.0%} (middle 95% of splits: {low:.0%} to {high:.0%}); untrained {untrained[name][what][0]:.0%}"
+        )
+
+# %% [markdown]
+# Take the grammar first. One head, chosen on the training half, gives the reading away far more often than a coin, and than a head of the untrained model; all heads together do so more often still; and the vector of the word after the last block knows best. So the weights do carry the
+# reading, but less of it than the vectors they help to make. Then the speeches (*vote*, *hope*, *work*). There the small model tells nouns from verbs far less well in its vectors, and its heads tell less, too;
+# even those of the untrained model beat the coin a little, since the place in the sentence leaks something. What a model does not know, you cannot see in its heads.
+#
+# A bet tells what could be read from the heads, not whether the model itself uses it. That needs a hand on the machine. Let the model go on, *..., and [mask] never [mask]*, and see whether it says *it* or *they*: the reading it took. Then blind one head at a time, by letting it look at all words alike; then all of them; and for comparison take attention away altogether.
+
+# %%
+from collections.abc import Callable
+from functools import partial
+
+
+def reading_taken(sentences: list[readings.Reading]) -> np.ndarray:
+    """True where the model goes on with `they` rather than `it`."""
+    token_ids = reader.encode(
+        [[*reading.tokens[:-1], *f", and {MASK} never {MASK} .".split()] for reading in sentences]
+    )
+    first_mask = (token_ids == 2).int().argmax(dim=1)
+    with torch.inference_mode():
+        logits = reader(token_ids)[torch.arange(len(token_ids)), first_mask]
+    return (logits[:, reader.index["they"]] > logits[:, reader.index["it"]]).numpy()
+
+
+def blinded(queries, keys, values, mask=None, heads: slice = slice(None)):
+    """Attention in which some heads look at all words alike."""
+    weights = attention_weights(queries, keys, mask)
+    weights[:, heads] = attention_weights(queries * 0, keys, mask)[:, heads]
+    return weights @ values
+
+
+def alone(queries, keys, values, mask=None):
+    """No attention: each word sees only itself."""
+    return values
+
+
+def right_when(changes: dict[int, Callable]) -> float:
+    """How often the model takes the right reading when the attention of some layers is exchanged."""
+    for layer, attend in changes.items():
+        reader.blocks[layer].attention.part.attend = attend
+    right = float((reading_taken(pairs) == nouns).mean())
+    for layer in changes:
+        reader.blocks[layer].attention.part.attend = fused_attention
+    return right
+
+
+# %%
+pairs = questions["unseen sentences of the grammar"]
+nouns = np.array([reading.noun for reading in pairs])
+one_blind = [right_when({layer: partial(blinded, heads=slice(head, head + 1))}) for layer, head in np.ndindex(2, 4)]
+all_blind, unharmed = right_when({0: blinded, 1: blinded}), right_when({})
+print(
+    f"as trained: {unharmed:.0%} of {len(pairs)} right; one head blinded: {min(one_blind):.0%} to {max(one_blind):.0%}"
+)
+print(f"all eight heads blinded, so that every word looks at all words alike: {all_blind:.0%}")
+print(f"no attention, each word sees only itself: {right_when({0: alone, 1: alone}):.0%}")
+
+
+# %% [markdown]
+# Without attention the model guesses, of course: *flies* alone has no reading. It needs to look. But blind any single head, and little or nothing happens; blind all eight at once, so that no word looks anywhere in particular, and the model still takes the right reading nearly always. So *where* it looks goes with the reading,
+# but is not what carries it. A word's vector may say all that is needed as soon as it has heard *fruit* at all, from whichever head. (These sentences differ in their words only, so a bag of them is enough. In a longer text it matters which words are heard.) Jain and Wallace (2019) changed the weights of trained models and often got the same answers: *Attention
+# is not explanation*. Wiegreffe and Pinter (2019) answered in *Attention is not not explanation* that it depends on what you ask and how you test it. Draw heads to find out what to test.
 
 # %% [markdown]
 # ## Against the library
@@ -1343,7 +1982,9 @@ for name, weight, bias in zip(
     getattr(ours, name).weight.data, getattr(ours, name).bias.data = weight.data, bias.data
 ours.output.load_state_dict(library.out_proj.state_dict())
 given = torch.randn(8, 256, 96)
-print("modules differ by", float((ours(given) - library(given, given, given, need_weights=False)[0]).abs().max()))
+with torch.inference_mode():
+    theirs, _ = library(given, given, given, need_weights=False)
+    print("modules differ by", float((ours(given) - theirs).abs().max()))
 heads, ways = split_heads(given, 24), (fused_attention, scaled_dot_product_attention, online_softmax_attention)
 for attend in ways:
     times = []
@@ -1361,11 +2002,22 @@ for attend in ways:
 # ## What the source says
 
 # %%
+slope = {name: exponents[name] for name in ("attention", "online softmax", "fused attention")}
+claims.verdict(
+    22,
+    "Attention is a dictionary of every word against every other; it is quadratic.",
+    f"from 1,536 to 4,096 tokens the time of attention grows with an exponent of {slope['attention']['forward_ms'][0]:.2f} in use and {slope['attention']['training_ms'][0]:.2f} in training, "
+    f"its memory with {slope['attention']['forward_mb'][0]:.2f}. The work stays quadratic in torch's fused function ({slope['fused attention']['forward_ms'][0]:.2f}), the memory need not: read in blocks it grows with "
+    f"{slope['online softmax']['forward_mb'][0]:.2f}. A small correction: the pairs are those of the text, not of the vocabulary, and they are computed anew for each text.",
+    "holds",
+)
+
+# %%
 claims.verdict(
     23,
     "Attention works because queries and keys are dense vectors, compared by dot products, and not one-hot ones.",
     f"with one-hot vectors {astray['one-hot']:.0%} of the weight goes to the word that does not belong, with dense ones {astray['dense']:.0%}; and scaled dot products are what "
-    "the library computes, to the last digits. A small addition: the first attention (Bahdanau et al., 2014) compared its dense vectors with a small network; the dot product came a year later.",
+    "the library computes, to the last digits. A small addition: the first attention (Bahdanau, Cho and Bengio, 2015) compared its dense vectors with a small network; the dot product came soon after (Luong, Pham and Manning, 2015).",
     "holds",
 )
 
@@ -1376,6 +2028,28 @@ claims.verdict(
     f"scores, weights and answers are real ({turned_scores.dtype}). Where positions are put in by turning, each pair of channels can be *written* as one complex number, and turning "
     f"as a multiplication; the two ways differ by {rope_difference:.0e}, and the score is the real part of a product. So there is a true core: a notation for rotations, which the book's models use.",
     "does not hold",
+)
+
+# %%
+grammar, heard = results["unseen sentences of the grammar"], results["speeches"]
+best = max(share for name, (share, _, _) in grammar.items() if name.startswith("state"))
+claims.verdict(
+    25,
+    "In “time flies like an arrow” attention shows which reading of “flies” the model took.",
+    f"on unseen sentences of both readings one head's weights give the reading away in {grammar['best head'][0]:.0%} (untrained {untrained['unseen sentences of the grammar']['best head'][0]:.0%}, a coin 50%), all heads in "
+    f"{grammar['all heads'][0]:.0%}, the word's own vector in {best:.0%}; on real speeches one head in {heard['best head'][0]:.0%}. With one head blinded the model's own reading stays right in {min(one_blind):.0%} or more, and with all eight in {all_blind:.0%} (unharmed {unharmed:.0%}). So the reading can be measured in the weights, over many sentences, but they do not decide it, and one picture does not show it.",
+    "holds in part",
+)
+
+# %%
+most = max(pairs for _, pairs in recall)
+claims.verdict(
+    26,
+    "Sub-quadratic replacements for attention, such as Hyena, are promising.",
+    f"they are what they promise to be: the time of linear attention grows with an exponent of {exponents['linear attention']['forward_ms'][0]:.2f}, that of the long convolution with {exponents['long convolution']['forward_ms'][0]:.2f}, "
+    f"against {exponents['fused attention']['forward_ms'][0]:.2f} for torch's fused attention. Of {most} pairs attention recalls {recall['attention', most]:.0%}, linear attention {recall['linear attention', most]:.0%}, Hyena {recall['Hyena', most]:.0%}. "
+    "Poli et al. (2023) report attention's quality at a fifth less training compute, and twice the speed at 8,000 tokens.",
+    "holds in part",
 )
 
 # %% [markdown]
@@ -1391,6 +2065,7 @@ import numpy as np
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer
 from bow2gpt.chapters.mlps import half_precision_pays
+from bow2gpt.chapters.sequences import learning_rate_share, optimisation_step
 
 
 class AttentionLanguageModel(torch.nn.Module):
@@ -1494,8 +2169,8 @@ def train_attention_model(
     num_steps: int,
     batch_size: int = 16,
     sequence_length: int = 128,
-    learning_rate: float = 4e-3,
-    weight_decay: float = 0.1,
+    learning_rate: float = 8e-3,
+    weight_decay: float = 0.01,
     seed: int = 0,
     report: Callable[[int, float], None] | None = None,
 ) -> AttentionLanguageModel:
@@ -1508,7 +2183,7 @@ def train_attention_model(
         batch_size: sequences in a batch, cut from the text at random.
         sequence_length: their tokens.
         learning_rate: of AdamW, at its highest.
-        weight_decay: of the matrices.
+        weight_decay: of AdamW.
         seed: decides which sequences.
         report: receives the step and its loss in nats per token.
 
@@ -1527,13 +2202,10 @@ def train_attention_model(
     model.float().train()
     with torch.no_grad():
         model.output.bias.copy_(torch.tensor(np.log(frequencies / frequencies.sum())))
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1, (step + 1) / 100, (num_steps - step) / num_steps)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
     )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_share(step, num_steps, 100))
     for step in range(num_steps):
         starts = rng.integers(0, len(seen) - length, size=batch_size)
         rows = torch.tensor(seen[starts[:, None] + np.arange(length + 1)])  # (batch, length + 1)
@@ -1542,10 +2214,7 @@ def train_attention_model(
         with torch.autocast("cpu", torch.bfloat16, enabled=half_precision_pays()):
             logits = model(inputs)
         loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimisation_step(model, loss, optimiser, max_norm=1.0)
         schedule.step()
         if report is not None:
             report(step, loss.item())
@@ -1555,17 +2224,17 @@ def train_attention_model(
 # %%
 from bow2gpt.chapters.language_features import Tokenizer
 
-train_text, test_text = corpus.text("train"), corpus.text("test")
+train_text = corpus.text("train")
 tokenizer = Tokenizer.train(train_text, 2048)
 train_ids = tokenizer.encode(train_text)
 nats_to_bits_per_byte = len(train_ids) / (np.log(2) * len(train_text.encode()))
-sample_ids = tokenizer.encode(corpus.text("validation"))[:60_000]
+sample_ids = tokenizer.encode(corpus.text("validation"))[:30_000]
 
 # %% [markdown]
 # One more difference to chapter 04's network: there a window of six tokens was one lesson. Here a sequence of 128 tokens is 128 lessons, one for each position, in one pass. The cell takes about a minute, as long as the networks of chapters 04 and 05 were given.
 
 # %%
-NUM_STEPS = 1500 if half_precision_pays() else 1000  # of 2,048 tokens each
+NUM_STEPS = 1000 if half_precision_pays() else 600  # of 2,048 tokens each
 step_losses, progress = [], tqdm(total=NUM_STEPS, desc="training", mininterval=2)
 
 
@@ -1591,7 +2260,7 @@ print(attentive.generate(80, context="\n\n", temperature=0.7, seed=3))
 # How far back does it look? Its masks can be narrowed after training. With a window of one, each position sees only itself, and attention has nothing to say; then two, four, eight tokens in each block, and so on.
 
 # %%
-short, windows = tokenizer.decode(sample_ids[:15_000]), [1, 2, 4, 8, 16, 32, 64]
+short, windows = tokenizer.decode(sample_ids[:6_000]), [1, 2, 4, 8, 16, 32, 64]
 window_bits = []
 for window in windows:
     attentive.context_length = window
@@ -1611,9 +2280,8 @@ figures.show(
 # %% [markdown]
 # Most of what it knows sits in the last few tokens, as in chapter 04; but where that network had to stop at six, this one goes on to find a little in thirty and in sixty, at hardly any cost in parameters: a longer window needs no new weights.
 
-# %%
-for name, model in {"attention, two blocks": attentive}.items():
-    print(f"{name} {ruler.bits_per_byte(model, test_text):.3f} bits per byte, {model.num_parameters:,} parameters")
+# %% [markdown]
+# The test text was asked once, by the command that made the ladder's rows: this model, and its mixture with chapter 02's counts over the same tokens.
 
 # %%
 print(ladder.table())
@@ -1624,7 +2292,7 @@ figures.show(ladder.figure(), alt=ladder.describe())
 # %% [markdown]
 # ## What it cannot do
 #
-# * **It cannot see order by itself.** Positions are put in from outside; you have met three ways (sinusoids, turning, and, in chapter 07, learned ones), and none comes from the mathematics of look-up.
+# * **It cannot see order by itself.** Positions are put in from outside; you have met two ways (sinusoids and turning), chapter 07 adds a third (learned ones), and none comes from the mathematics of look-up.
 # * **It cannot be long for free.** Twice the length is four times the work. Blocks save the memory and not the work; the cousins save the work and pay in recall.
 # * **It cannot explain itself.** Weights say where a head looked, not what the model made of it, nor why it answered.
 # * **It is small.** Two blocks, a minute of training. The same `Block`, eight times over and with a graphics card's patience, is chapter 07.

@@ -21,6 +21,7 @@ from bow2gpt.chapters.embeddings import LogBilinearModel, MixtureModel
 from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer, UnigramModel
 from bow2gpt.chapters.mini_gpt import GPT, GPTConfig, train_gpt
 from bow2gpt.chapters.mlps import NeuralLanguageModel, train_language_model
+from bow2gpt.chapters.sequences import LSTMLanguageModel, train_recurrent
 
 SMOOTHINGS = {
     "Kneser-Ney": modified_kneser_ney,
@@ -91,6 +92,15 @@ def gpt(make_tokenizer, **changes):
         options = {"batch_size": 8, "num_steps": 40, "device": "cpu", "precision": "fp32"}
         train_gpt(model, tokenizer.encode(training_text()), **options)
         return model
+    return build
+
+
+def lstm(make_tokenizer, block_length=256, **options):
+    def build():
+        tokenizer = make_tokenizer()
+        model = LSTMLanguageModel(tokenizer, embedding_dim=8, hidden_dim=16, **options)
+        model.block_length = block_length
+        return train_recurrent(model, tokenizer.encode(training_text()), num_steps=60, batch_size=8, chunk_length=16)
 
     return build
 
@@ -115,6 +125,9 @@ MODELS = {
     "GPT, BPE, as GPT-2": gpt(bpe_tokenizer, positions="learned", norm="layer", mlp="gelu", qk_norm=False, tied=True),
     "GPT and Kneser-Ney, mixed": mixed_with_counts(gpt(bpe_tokenizer)),
     "MLP and Kneser-Ney, mixed": mixed_with_counts(neural(bpe_tokenizer)),
+    "LSTM, bytes": lstm(ByteTokenizer),
+    "LSTM, BPE, forgetting every 9 tokens": lstm(bpe_tokenizer, block_length=9, num_layers=2, dropout=0.1),
+    "LSTM and Kneser-Ney, mixed": mixed_with_counts(lstm(bpe_tokenizer)),
     "Kneser-Ney, bytes, a text shorter than the order": lambda: NGramModel.fit("ab", 5),
 }
 

@@ -2,17 +2,21 @@
 """Attention: what the chapter builds."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from bow2gpt import meter
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.embeddings import sinusoidal_positions
 from bow2gpt.chapters.language_features import AnyTokenizer
 from bow2gpt.chapters.mlps import half_precision_pays
+from bow2gpt.chapters.sequences import learning_rate_share, optimisation_step
 from bow2gpt.spelling import LETTERS, PAD, PHONEMES
 
 
@@ -52,8 +56,8 @@ def scaled_dot_product_attention(
         queries: shape (..., queries, head_dim).
         keys: shape (..., keys, head_dim).
         values: shape (..., keys, value_dim).
-        mask: broadcasts to (..., queries, keys). Boolean: True = may look; of floats: added to the scores.
-        scale: what the dot products are multiplied with; 1 / sqrt(head_dim) by default.
+        mask: as in `attention_weights`.
+        scale: as there.
 
     Returns:
         Shape (..., queries, value_dim); zeros for a query that may look at nothing.
@@ -703,6 +707,324 @@ def online_softmax_attention(
     return (output / total.masked_fill(total == 0, 1.0)).to(queries.dtype)
 
 
+def linear_attention(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, *, block_size: int = 64
+) -> torch.Tensor:
+    """Causal attention whose cost grows with the length, not with its square (Katharopoulos et al., 2020).
+
+    The similarity exp(q . k) of softmax attention becomes f(q) . f(k), with f(x) = elu(x) + 1 > 0. Then the sum over
+    all earlier keys is one matrix, carried along: within a block of tokens we look at pairs, before it at the sum.
+
+    Args:
+        queries: shape (..., time, head_dim).
+        keys: shape (..., time, head_dim).
+        values: shape (..., time, value_dim).
+        block_size: tokens that are compared pair by pair; it changes the speed, not the result.
+
+    Returns:
+        Shape (..., time, value_dim): for each token a weighted mean of the values up to it.
+
+    Raises:
+        ValueError: if the shapes do not fit, or block_size is not positive.
+    """
+    if queries.shape[-2:] != keys.shape[-2:] or keys.shape[-2] != values.shape[-2] or block_size < 1:
+        raise ValueError(
+            f"got queries {tuple(queries.shape)}, keys {tuple(keys.shape)}, values {tuple(values.shape)} and "
+            f"block_size {block_size}; expected (..., time, head_dim) twice, (..., time, value_dim), and at least 1"
+        )
+    queries, keys = F.elu(queries) + 1, F.elu(keys) + 1
+    values = torch.cat([values, torch.ones_like(values[..., :1])], dim=-1)  # the last column adds up the weights
+    past, outputs = torch.zeros_like(keys[..., :0, :].mT @ values[..., :0, :]), []  # (..., head_dim, value_dim + 1)
+    for q, k, v in zip(*(part.split(block_size, dim=-2) for part in (queries, keys, values)), strict=True):
+        outputs.append((q @ k.mT).tril() @ v + q @ past)  # (..., block, value_dim + 1)
+        past = past + k.mT @ v
+    sums = torch.cat(outputs, dim=-2)
+    return sums[..., :-1] / sums[..., -1:].clamp(min=torch.finfo(sums.dtype).tiny)  # a far negative query has f = 0
+
+
+def long_convolution(inputs: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """Causal convolution with filters as long as the text, by the fast Fourier transform (as in Poli et al., 2023).
+
+    output[t] = sum over s <= t of filters[t - s] * inputs[s], each channel by itself. A convolution is a product of
+    spectra, and the transform takes time log(time) steps, not time squared.
+
+    Args:
+        inputs: shape (..., time, channels).
+        filters: shape (filter_length, channels), or with leading dimensions that broadcast.
+
+    Returns:
+        Shape (..., time, channels).
+
+    Raises:
+        ValueError: if a shape has fewer than two dimensions, or the channels differ.
+    """
+    if inputs.ndim < 2 or filters.ndim < 2 or inputs.shape[-1] != filters.shape[-1]:
+        raise ValueError(
+            f"got inputs {tuple(inputs.shape)} and filters {tuple(filters.shape)}; expected (..., time, channels) and "
+            "(filter_length, channels) with the same channels"
+        )
+    if inputs.numel() == 0 or filters.numel() == 0:
+        return torch.zeros_like(inputs)
+    time = inputs.shape[-2]
+    size = time + filters.shape[-2]  # room for the overhang, which would wrap round to the start
+    working = torch.promote_types(inputs.dtype, torch.float32)  # the transform knows no 16-bit floats
+    spectra = [torch.fft.rfft(signal.to(working), n=size, dim=-2) for signal in (inputs, filters)]
+    return torch.fft.irfft(spectra[0] * spectra[1], n=size, dim=-2)[..., :time, :].to(inputs.dtype)
+
+
+def sequence_mixers(length: int, width: int = 128, num_heads: int = 4) -> dict[str, Callable]:
+    """Six ways to mix a sequence at equal width, each from (1, length, 3 * width) to (1, length, width).
+
+    The channels that come in are what the projections before it would give: queries, keys and values side by side. The
+    convolution's filters are as long as the sequence, and the first two thirds are its gates, before and after, as in
+    Hyena (Poli et al., 2023). The LSTM reads the last third.
+
+    Args:
+        length: of the sequence, in tokens.
+        width: channels.
+        num_heads: into which attention divides them.
+    """
+    filters = torch.nn.Parameter(torch.randn(length, width) / length**0.5)
+    lstm = torch.nn.LSTM(width, width, batch_first=True)
+
+    def in_heads(attend: Callable) -> Callable:
+        def mix(inputs: torch.Tensor) -> torch.Tensor:
+            return merge_heads(attend(*(split_heads(part, width // num_heads) for part in inputs.chunk(3, dim=-1))))
+
+        return mix
+
+    def convolution(inputs: torch.Tensor) -> torch.Tensor:
+        after, before, values = inputs.chunk(3, dim=-1)
+        return after * long_convolution(before * values, filters)
+
+    return {
+        "attention": in_heads(scaled_dot_product_attention),
+        "online softmax": in_heads(online_softmax_attention),
+        "fused attention": in_heads(fused_attention),
+        "linear attention": in_heads(linear_attention),
+        "long convolution": convolution,
+        "LSTM": lambda inputs: lstm(inputs.chunk(3, dim=-1)[2])[0],
+    }
+
+
+def mixing_cost(
+    name: str, length: int, *, backward: bool = False, repeats: int = 5, width: int = 128
+) -> tuple[float, int]:
+    """Seconds of one processor, the shortest of some times, and the most bytes held at once, to mix one sequence.
+
+    Args:
+        name: of a mixer in `sequence_mixers`.
+        length: of the sequence, in tokens.
+        backward: with the slopes, as in training, or without, as in use.
+        repeats: how often to look at the clock.
+        width: channels.
+    """
+    mixer = sequence_mixers(length, width)[name]
+    inputs = torch.randn(1, length, 3 * width, requires_grad=backward)
+
+    def work() -> None:
+        with torch.set_grad_enabled(backward):
+            outputs = mixer(inputs)
+        if backward:
+            outputs.sum().backward()
+            inputs.grad = None
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return meter.seconds(work, repeats, clock=time.process_time), meter.peak_bytes(work)
+    finally:
+        torch.set_num_threads(num_threads)
+
+
+def growth_exponent(lengths: Sequence[float], costs: Sequence[float]) -> tuple[float, float]:
+    """Slope of the straight line through log(cost) over log(length), by least squares, and its standard error.
+
+    A cost that grows as length**p has slope p: 1 where twice the length costs twice as much, 2 where four times.
+
+    Args:
+        lengths: three different ones at least, above 0.
+        costs: as many, above 0.
+
+    Raises:
+        ValueError: if there are fewer, or one is not above 0.
+    """
+    x, y = np.asarray(lengths, dtype=np.float64), np.asarray(costs, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1 or len(np.unique(x)) < 3 or not ((x > 0).all() and (y > 0).all()):
+        raise ValueError(f"got lengths {x.tolist()} and costs {y.tolist()}; expected three or more of each, above 0")
+    x, y = np.log(x) - np.log(x).mean(), np.log(y) - np.log(y).mean()
+    slope = x @ y / (x @ x)
+    return float(slope), float(np.sqrt(((y - slope * x) ** 2).sum() / (len(x) - 2) / (x @ x)))
+
+
+UNKNOWN = "[unknown]"
+MASK = "[mask]"
+
+
+class MaskedWordModel(torch.nn.Module):
+    """Reads a sentence both ways and says which word stands behind each mask (after Devlin et al., 2019).
+
+    Args:
+        vocabulary: words, the first three being "" for padding, `UNKNOWN` and `MASK`; `word_list` makes one.
+        embedding_dim: channels of a word.
+        num_heads: of each block's attention.
+        num_layers: blocks.
+        seed: of the initial weights.
+    """
+
+    def __init__(
+        self,
+        vocabulary: list[str],
+        embedding_dim: int = 64,
+        num_heads: int = 4,
+        num_layers: int = 2,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.vocabulary, self.index = vocabulary, {word: row for row, word in enumerate(vocabulary)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.embedding = torch.nn.Embedding(len(vocabulary), embedding_dim)
+            torch.nn.init.normal_(self.embedding.weight, std=embedding_dim**-0.5)
+            self.blocks = torch.nn.ModuleList(
+                Block(
+                    MultiHeadAttention(embedding_dim, num_heads),
+                    FeedForward(embedding_dim, 2 * embedding_dim),
+                    lambda: RMSNorm(embedding_dim),
+                )
+                for _ in range(num_layers)
+            )
+            self.norm, self.bias = RMSNorm(embedding_dim), torch.nn.Parameter(torch.zeros(len(vocabulary)))
+        places = torch.tensor(sinusoidal_positions(64, embedding_dim), dtype=torch.float32)
+        self.register_buffer("places", places, persistent=False)
+
+    def encode(self, sentences: list[list[str]]) -> torch.Tensor:
+        """Word ids, shape (sentences, time), short sentences padded with 0 on the right; at most 64 words."""
+        rows = [torch.tensor([self.index.get(word, 1) for word in sentence]) for sentence in sentences]
+        return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+    def layers(self, token_ids: torch.Tensor) -> list[torch.Tensor]:
+        """What is known of each word before and after each block: tensors (batch, time, embedding_dim)."""
+        scale = self.embedding.embedding_dim**0.5
+        states = [self.embedding(token_ids) * scale + self.places[: token_ids.shape[1]]]
+        visible = (token_ids != 0)[:, None, None, :]  # (batch, 1, 1, time)
+        for block in self.blocks:
+            states.append(block(states[-1], mask=visible))
+        return states
+
+    def forward(self, token_ids: torch.Tensor, where: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits at each place, or at those that are True: (batch, time, vocabulary) or (places, vocabulary)."""
+        last = self.norm(self.layers(token_ids)[-1])
+        return F.linear(last if where is None else last[where], self.embedding.weight, self.bias)
+
+
+def word_list(sentences: list[list[str]], size: int, always: list[list[str]] = ()) -> list[str]:
+    """The three special words, all words of some sentences, and the most frequent of the others up to a size."""
+    needed = sorted({word for sentence in always for word in sentence})
+    counts = Counter(word for sentence in sentences for word in sentence)
+    others = [word for word, _ in counts.most_common() if word not in set(needed)]
+    return ["", UNKNOWN, MASK, *needed, *others][:size]
+
+
+def hide_words(token_ids: torch.Tensor, num_words: int, generator: torch.Generator, share: float = 0.15) -> tuple:
+    """Choose words to guess; of ten, eight become masks, one another, one stays (Devlin et al., 2019).
+
+    Args:
+        token_ids: shape (batch, time); padding 0, unknown words 1 and masks 2 are not chosen.
+        num_words: size of the vocabulary.
+        generator: of the random numbers.
+        share: of the words.
+
+    Returns:
+        The ids to read, and which of them to guess (Booleans), both (batch, time).
+    """
+    chance, fate = torch.rand(2, *token_ids.shape, generator=generator)
+    chosen = (chance < share) & (token_ids > 2)
+    others = torch.randint(3, num_words, token_ids.shape, generator=generator)
+    hidden = torch.where(fate < 0.8, 2, torch.where(fate < 0.9, others, token_ids))
+    return torch.where(chosen, hidden, token_ids), chosen
+
+
+def train_masked_words(
+    model: MaskedWordModel,
+    texts: list[list[list[str]]],
+    *,
+    num_steps: int = 1200,
+    batch_size: int = 96,
+    learning_rate: float = 3e-3,
+    share: float = 0.15,
+    seed: int = 0,
+    progress: bool = True,
+) -> list[float]:
+    """Train by guessing hidden words: AdamW, batches of similar length from each text in turn, slopes clipped.
+
+    Args:
+        model: trained in place.
+        texts: several lists of sentences, however long each; they take turns, one batch each.
+        num_steps: batches.
+        batch_size: sentences.
+        share: of the words that are to be guessed.
+        learning_rate: the highest; it rises over a tenth of the steps and then falls to 0.
+        seed: of batches and masks.
+        progress: show a bar.
+
+    Returns:
+        Loss of each step, in nats per hidden word.
+    """
+    from tqdm.auto import trange
+
+    generator = torch.Generator().manual_seed(seed)
+    encoded = [model.encode(sorted(sentences, key=len)) for sentences in texts]
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, num_steps, pct_start=0.1)
+    losses = []
+    for step in trange(num_steps, disable=not progress, desc="masked words"):
+        rows = encoded[step % len(encoded)]
+        start = int(torch.randint(max(len(rows) - batch_size, 0) + 1, (), generator=generator))
+        batch = rows[start : start + batch_size]
+        batch = batch[:, : int((batch != 0).sum(dim=1).max())]
+        inputs, chosen = hide_words(batch, len(model.vocabulary), generator, share)
+        loss = F.cross_entropy(model(inputs, chosen), batch[chosen])
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+    return losses
+
+
+def head_statistics(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How widely a head looks, and how far: its entropy and its mean distance.
+
+    Args:
+        weights: self-attention weights, shape (..., time, time), each row summing to 1: for instance (layers, heads,
+            time, time).
+
+    Returns:
+        Entropy in bits (0: at one token, log2(time): at all alike) and mean distance between query and key in tokens,
+        both averaged over the queries: shape (...).
+
+    Raises:
+        ValueError: if the last two sizes differ or are 0.
+    """
+    if weights.ndim < 2 or weights.shape[-1] != weights.shape[-2] or weights.shape[-1] == 0:
+        raise ValueError(f"got weights of shape {tuple(weights.shape)}; expected self-attention (..., time, time)")
+    places = torch.arange(weights.shape[-1], dtype=weights.dtype, device=weights.device)
+    distances = (places[:, None] - places).abs()  # (time, time)
+    entropy = torch.special.entr(weights).sum(dim=-1) / math.log(2)  # (..., time)
+    return entropy.mean(dim=-1), (weights * distances).sum(dim=-1).mean(dim=-1)
+
+
+def sentence_attention(model: torch.nn.Module, token_ids: torch.Tensor) -> torch.Tensor:
+    """The weights of all self-attentions of a model over some sentences: (batch, layers, heads, time, time)."""
+    with recorded_attention(model) as seen, torch.inference_mode():
+        model(token_ids)
+    return torch.stack([calls[0] for calls in seen.values()], dim=1)
+
+
 class AttentionLanguageModel(torch.nn.Module):
     """Blocks of causal attention over a sliding window, with turned positions, over any tokenizer.
 
@@ -804,8 +1126,8 @@ def train_attention_model(
     num_steps: int,
     batch_size: int = 16,
     sequence_length: int = 128,
-    learning_rate: float = 4e-3,
-    weight_decay: float = 0.1,
+    learning_rate: float = 8e-3,
+    weight_decay: float = 0.01,
     seed: int = 0,
     report: Callable[[int, float], None] | None = None,
 ) -> AttentionLanguageModel:
@@ -818,7 +1140,7 @@ def train_attention_model(
         batch_size: sequences in a batch, cut from the text at random.
         sequence_length: their tokens.
         learning_rate: of AdamW, at its highest.
-        weight_decay: of the matrices.
+        weight_decay: of AdamW.
         seed: decides which sequences.
         report: receives the step and its loss in nats per token.
 
@@ -837,13 +1159,10 @@ def train_attention_model(
     model.float().train()
     with torch.no_grad():
         model.output.bias.copy_(torch.tensor(np.log(frequencies / frequencies.sum())))
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1, (step + 1) / 100, (num_steps - step) / num_steps)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay, fused=True
     )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_share(step, num_steps, 100))
     for step in range(num_steps):
         starts = rng.integers(0, len(seen) - length, size=batch_size)
         rows = torch.tensor(seen[starts[:, None] + np.arange(length + 1)])  # (batch, length + 1)
@@ -852,10 +1171,7 @@ def train_attention_model(
         with torch.autocast("cpu", torch.bfloat16, enabled=half_precision_pays()):
             logits = model(inputs)
         loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimisation_step(model, loss, optimiser, max_norm=1.0)
         schedule.step()
         if report is not None:
             report(step, loss.item())

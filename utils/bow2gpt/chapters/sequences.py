@@ -65,9 +65,47 @@ def _check_step(
     for name, (tensor, shape) in expected.items():
         if tuple(tensor.shape) != shape:
             raise ValueError(
-                f"got {name} of shape {tuple(tensor.shape)}; expected {shape} for inputs of shape {tuple(inputs.shape)} and "
-                f"{hidden_dim} hidden cells: is a matrix transposed, or a batch missing?"
+                f"got {name} of shape {tuple(tensor.shape)}; expected {shape} for inputs of shape "
+                f"{tuple(inputs.shape)} and {hidden_dim} hidden cells: is a matrix transposed, or a batch missing?"
             )
+
+
+def clip_grad_norm(gradients: Sequence[torch.Tensor], max_norm: float) -> tuple[float, list[torch.Tensor]]:
+    """Shorten a gradient that is too long, without turning it (Pascanu, Mikolov and Bengio, 2013).
+
+    All gradients count as one long vector, which is multiplied by max_norm / (norm + 1e-6) if that is below 1.
+
+    Args:
+        gradients: tensors of any shapes; they stay as they are.
+        max_norm: the greatest length allowed.
+
+    Returns:
+        The length before, and new tensors of the same shapes.
+
+    Raises:
+        ValueError: if max_norm is not above 0, or a gradient is infinite or NaN.
+    """
+    if not max_norm > 0:
+        raise ValueError(f"got max_norm {max_norm}; it must be above 0: a gradient of length 0 teaches nothing")
+    norm = math.sqrt(sum(gradient.double().square().sum().item() for gradient in gradients))
+    if not math.isfinite(norm):
+        raise ValueError("a gradient is infinite or NaN, and no length can be clipped: lower the learning rate")
+    factor = min(1.0, max_norm / (norm + 1e-6))
+    return norm, [gradient * factor for gradient in gradients]
+
+
+def optimisation_step(
+    model: torch.nn.Module, loss: torch.Tensor, optimiser: torch.optim.Optimizer, max_norm: float
+) -> float:
+    """Walk backward from a loss, clip the gradient, and let the optimiser step; returns the length before clipping."""
+    optimiser.zero_grad()
+    loss.backward()
+    learned = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    norm, clipped = clip_grad_norm([parameter.grad for parameter in learned], max_norm)
+    for parameter, gradient in zip(learned, clipped, strict=True):
+        parameter.grad = gradient
+    optimiser.step()
+    return norm
 
 
 def lstm_step(
@@ -84,7 +122,8 @@ def lstm_step(
         inputs: shape (batch, input_dim).
         hidden: what the cell shows, shape (batch, hidden_dim).
         cell: what it remembers, shape (batch, hidden_dim).
-        weight_input: shape (4 * hidden_dim, input_dim); rows in torch's order: input gate, forget gate, candidate, output gate.
+        weight_input: shape (4 * hidden_dim, input_dim); rows in torch's order: input gate, forget gate,
+            candidate, output gate.
         weight_hidden: shape (4 * hidden_dim, hidden_dim).
         bias: shape (4 * hidden_dim,).
 
@@ -133,38 +172,14 @@ def gru_step(
     return (1 - keep) * candidate + keep * hidden
 
 
-def clip_grad_norm(gradients: Sequence[torch.Tensor], max_norm: float) -> tuple[float, list[torch.Tensor]]:
-    """Shorten a gradient that is too long, without turning it (Pascanu, Mikolov and Bengio, 2013).
-
-    All gradients count as one long vector. It is multiplied by max_norm / (norm + 1e-6) if that is below 1, as torch does.
-
-    Args:
-        gradients: tensors of any shapes; they stay as they are.
-        max_norm: the greatest length allowed.
-
-    Returns:
-        The length before, and new tensors of the same shapes.
-
-    Raises:
-        ValueError: if max_norm is not above 0, or a gradient is infinite or NaN.
-    """
-    if not max_norm > 0:
-        raise ValueError(f"got max_norm {max_norm}; it must be above 0: a gradient of length 0 teaches nothing")
-    norm = math.sqrt(sum(gradient.double().square().sum().item() for gradient in gradients))
-    if not math.isfinite(norm):
-        raise ValueError("a gradient is infinite or NaN, and no length can be clipped: lower the learning rate")
-    factor = min(1.0, max_norm / (norm + 1e-6))
-    return norm, [gradient * factor for gradient in gradients]
-
-
 def bptt_chunks(
     token_ids: np.ndarray | torch.Tensor | Sequence[int], batch_size: int, chunk_length: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Cut a stream of tokens into pieces for truncated back-propagation through time (Werbos, 1990).
 
-    The stream is laid in `batch_size` rows of equal length, each going on where the row above ends. A chunk is some columns of all rows; the
-    next chunk holds the columns after it, so that a state can be carried over from row to same row. The tokens at the end that fill no
-    column are left out.
+    The stream is laid in `batch_size` rows of equal length, each going on where the row above ends. A chunk is some
+    columns of all rows; the next chunk holds the columns after it, so that a state can be carried over from a row to
+    the same row. The tokens at the end that fill no column are left out.
 
     Args:
         token_ids: whole numbers, shape (tokens,).
@@ -172,13 +187,14 @@ def bptt_chunks(
         chunk_length: columns of a chunk; the last chunk may have fewer.
 
     Returns:
-        Iterator over inputs and targets, both of shape (batch_size, chunk_length); a target is the token after its input.
+        Iterator over inputs and targets, both of shape (batch_size, chunk_length); a target is the token
+            after its input.
 
     Raises:
         ValueError: if a size is below 1, or there are too few tokens for one column and its targets.
     """
     token_ids = torch.as_tensor(token_ids)
-    if token_ids.ndim != 1 or token_ids.is_floating_point() or token_ids.is_complex():
+    if token_ids.ndim != 1 or (len(token_ids) and (token_ids.is_floating_point() or token_ids.is_complex())):
         raise ValueError(f"got token_ids {token_ids.dtype} {tuple(token_ids.shape)}; expected whole numbers (tokens,)")
     if batch_size < 1 or chunk_length < 1:
         raise ValueError(f"got batch_size {batch_size} and chunk_length {chunk_length}; both must be at least 1")
@@ -217,7 +233,8 @@ def bidirectional_encode(
     lengths = torch.as_tensor(lengths, device=inputs.device)
     if inputs.ndim != 3 or tuple(lengths.shape) != (inputs.shape[0],):
         raise ValueError(
-            f"got inputs of shape {tuple(inputs.shape)} and lengths of {tuple(lengths.shape)}; expected (batch, time, input_dim) and (batch,)"
+            f"got inputs of shape {tuple(inputs.shape)} and lengths of {tuple(lengths.shape)}; "
+            "expected (batch, time, input_dim) and (batch,)"
         )
     batch, time, _ = inputs.shape
     if lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= time:
@@ -245,12 +262,13 @@ class LSTMLanguageModel(torch.nn.Module):
 
     The output layer uses the embedding's rows once more (Press and Wolf, 2017).
 
-    But: after every `block_length` tokens it forgets all and reads the last `warm_up` again, so that the blocks of a long text can be scored side
-    by side.
+    But: after every `block_length` tokens it forgets all and reads the last `warm_up` again, so that the blocks of a
+    long text can be scored side by side.
 
     Attributes:
         tokenizer: cuts a text into token ids.
-        embedding: a row for each token, and a last one for "nothing known of what came before"; (vocabulary + 1, embedding_dim).
+        embedding: a row for each token, and a last one for "nothing known of what came before"; shape
+            (vocabulary + 1, embedding_dim).
     """
 
     block_length, warm_up = 256, 64
@@ -267,7 +285,8 @@ class LSTMLanguageModel(torch.nn.Module):
         super().__init__()
         if min(embedding_dim, hidden_dim, num_layers) < 1 or not 0 <= dropout < 1:
             raise ValueError(
-                f"got sizes {embedding_dim}, {hidden_dim}, {num_layers} and dropout {dropout}; expected 1 or more, and 0 to below 1"
+                f"got sizes {embedding_dim}, {hidden_dim}, {num_layers} and dropout {dropout}; "
+                "expected 1 or more, and 0 to below 1"
             )
         self.tokenizer, self.dropout = tokenizer, dropout
         with torch.random.fork_rng(devices=[]):
@@ -296,7 +315,7 @@ class LSTMLanguageModel(torch.nn.Module):
         return self.log_probs_from(np.concatenate([before, tokens]).astype(np.int64), len(before))
 
     def log_probs_from(self, token_ids: np.ndarray, first: int = 0) -> np.ndarray:
-        """Natural log-probability of each token from number `first` on, given all before it: shape (tokens - first,)."""
+        """Natural log-probability of each token from number `first` on, given those before: shape (tokens - first,)."""
         if first >= len(token_ids):
             return np.zeros(0)
         last = len(token_ids) - 1
@@ -308,10 +327,12 @@ class LSTMLanguageModel(torch.nn.Module):
         places, wanted = places[:, :steps], wanted[:, :steps]
         inputs, targets = token_ids[(places - 1).clip(0, last)], token_ids[places.clip(max=last)]
         inputs[:, 0] = self.tokenizer.vocabulary_size
-        rows = [self._score(inputs[row : row + 128], targets[row : row + 128]) for row in range(0, len(blocks), 128)]
+        rows = [
+            self.score_rows(inputs[row : row + 128], targets[row : row + 128]) for row in range(0, len(blocks), 128)
+        ]
         return np.concatenate(rows)[wanted]
 
-    def _score(self, inputs: np.ndarray, targets: np.ndarray, steps: int = 32) -> np.ndarray:
+    def score_rows(self, inputs: np.ndarray, targets: np.ndarray, steps: int = 32) -> np.ndarray:
         """Log-probability of each target after its input and all before it in its row, a few columns at a time."""
         scores, state = [], None
         with torch.inference_mode():
@@ -360,27 +381,13 @@ def learning_rate_share(step: int, num_steps: int, warm_up: int = 50) -> float:
     return min(1.0, (step + 1) / warm_up, (num_steps - step) / num_steps)
 
 
-def optimisation_step(
-    model: torch.nn.Module, loss: torch.Tensor, optimiser: torch.optim.Optimizer, max_norm: float
-) -> float:
-    """Walk backward from a loss, clip the gradient, and let the optimiser step; returns the length before clipping."""
-    optimiser.zero_grad()
-    loss.backward()
-    learned = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    norm, clipped = clip_grad_norm([parameter.grad for parameter in learned], max_norm)
-    for parameter, gradient in zip(learned, clipped, strict=True):
-        parameter.grad = gradient
-    optimiser.step()
-    return norm
-
-
 def train_recurrent(
     model: LSTMLanguageModel,
     token_ids: np.ndarray,
     num_steps: int,
     batch_size: int = 32,
     chunk_length: int = 32,
-    learning_rate: float = 4e-3,
+    learning_rate: float = 8e-3,
     weight_decay: float = 0.01,
     max_norm: float = 1.0,
     seed: int = 0,
@@ -441,6 +448,35 @@ def train_recurrent(
     return model.double().eval()
 
 
+def greedy_decode(model: torch.nn.Module, letters: torch.Tensor, max_length: int = 40) -> torch.Tensor:
+    """Write phonemes one after the other, always the most probable, each read back in before the next is chosen.
+
+    Args:
+        model: with `encode(letters)` and `decode(phonemes, memory, state)`, which returns logits and a state.
+        letters: ids of shape (batch, letters), filled up with PAD.
+        max_length: how many phonemes at most, END included.
+
+    Returns:
+        Ids of shape (batch, time), without START; END where a word came to an end, and PAD after it.
+
+    Raises:
+        ValueError: if max_length is below 1.
+    """
+    if max_length < 1:
+        raise ValueError(f"got max_length {max_length}; it must be at least 1")
+    written, state = [], None
+    last = torch.full((len(letters), 1), spelling.START, device=letters.device)
+    ended = torch.zeros_like(last, dtype=torch.bool)
+    with torch.no_grad():
+        memory = model.encode(letters)
+        while len(written) < max_length and not ended.all():
+            logits, state = model.decode(last, memory, state)
+            last = logits[:, -1:].argmax(dim=-1).masked_fill(ended, spelling.PAD)  # (batch, 1)
+            ended = ended | (last == spelling.END)
+            written.append(last)
+    return torch.cat(written, dim=1) if written else last[:, :0]
+
+
 def additive_attention(
     query: torch.Tensor,
     keys: torch.Tensor,
@@ -451,7 +487,8 @@ def additive_attention(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Look at some vectors, at each as much as it answers the query (Bahdanau, Cho and Bengio, 2015).
 
-    The score of key j is vector . tanh(W_q query + W_k key_j); softmax makes weights of the scores; the context is the weighted mean of the keys.
+    The score of key j is vector . tanh(W_q query + W_k key_j); softmax makes weights of the scores; the context is the
+    weighted mean of the keys.
 
     Args:
         query: shape (batch, query_dim); the batch may be any number of dimensions, or none.
@@ -462,12 +499,15 @@ def additive_attention(
         mask: True where the query may look, of any shape that broadcasts to (batch, time); everywhere without one.
 
     Returns:
-        The context, shape (batch, key_dim), and the weights, shape (batch, time). Weights are 0 where the query may not look, and all are 0 if it
-        may look nowhere.
+        The context, shape (batch, key_dim), and the weights, shape (batch, time). Weights are 0 where the query may not
+        look, and all are 0 if it may look nowhere.
 
     Raises:
         ValueError: if a shape does not fit, or the mask is not boolean.
     """
+    if query.ndim < 1 or keys.ndim < 2 or vector.ndim != 1:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (query, keys, vector))
+        raise ValueError(f"got query, keys and vector of shapes {shapes}; expected (..., d), (..., time, d) and (d,)")
     expected = {
         "weight_query": (weight_query, (len(vector), query.shape[-1])),
         "weight_key": (weight_key, (len(vector), keys.shape[-1])),
@@ -507,10 +547,11 @@ class Memory(NamedTuple):
 class Seq2Seq(torch.nn.Module):
     """Letters in, phonemes out: an LSTM reads in both directions, another one writes (Sutskever, Vinyals and Le, 2014).
 
-    Beside its state the writer sees a context. Without attention that is the same summary at each step (Cho et al., 2014); with it, a
-    weighted mean of the readers' states, weighted anew for each phoneme (Bahdanau, Cho and Bengio, 2015).
+    Beside its state the writer sees a context. Without attention that is the same summary at each step (Cho et al.,
+    2014); with it, a weighted mean of the readers' states, weighted anew for each phoneme (Bahdanau et al., 2015).
 
-    But: the writer looks after its step, not before it (Luong, Pham and Manning, 2015), so that training can take a whole word at once.
+    But: the writer looks after its step, not before it (Luong, Pham and Manning, 2015), so that training can take a
+    whole word at once.
 
     Attributes:
         attention: whether the writer may look back at every letter.
@@ -528,8 +569,9 @@ class Seq2Seq(torch.nn.Module):
         super().__init__()
         if embedding_dim < 1 or hidden_dim < 2 or hidden_dim % 2 or attention_dim < 1 or not 0 <= dropout < 1:
             raise ValueError(
-                f"got embedding_dim {embedding_dim}, hidden_dim {hidden_dim}, attention_dim {attention_dim} and dropout {dropout}; expected sizes of "
-                "at least 1, an even hidden_dim (half for each reader) and a dropout from 0 to below 1"
+                f"got embedding_dim {embedding_dim}, hidden_dim {hidden_dim}, attention_dim {attention_dim} and "
+                f"dropout {dropout}; expected sizes of at least 1, an even hidden_dim (half for each reader) and a "
+                "dropout from 0 to below 1"
             )
         self.attention = attention
         with torch.random.fork_rng(devices=[]):
@@ -571,7 +613,7 @@ class Seq2Seq(torch.nn.Module):
     def decode(
         self, phonemes: torch.Tensor, memory: Memory, state: LSTMState | None = None
     ) -> tuple[torch.Tensor, LSTMState]:
-        """Logits (batch, time, phonemes) of what comes after each phoneme of (batch, time), and the state to go on from."""
+        """Logits (batch, time, phonemes) of what comes after each phoneme of (batch, time), and the state to go on."""
         written, state = self._write(phonemes, memory, state)  # (batch, time, hidden_dim)
         context, _ = self._look(written, memory)  # (batch, time, hidden_dim)
         combined = torch.tanh(self.combine(torch.cat([written, context], dim=2)))
@@ -608,7 +650,7 @@ class Seq2Seq(torch.nn.Module):
 
 
 def _batches_of_alike(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Row numbers in batches, without end: drawn at random, then sorted by length within fifty batches, so that little is filled up."""
+    """Row numbers in batches, without end: random, but sorted by length within fifty batches: little is filled up."""
     while True:
         order = rng.permutation(len(lengths))
         batches = []
@@ -685,35 +727,6 @@ def train_seq2seq(
 def _without_filling(ids: np.ndarray) -> torch.Tensor:
     """Drop the columns in which every row is PAD."""
     return torch.from_numpy(ids[:, : max(1, (ids != spelling.PAD).sum(axis=1).max(initial=0))])
-
-
-def greedy_decode(model: torch.nn.Module, letters: torch.Tensor, max_length: int = 40) -> torch.Tensor:
-    """Write phonemes one after the other, always the most probable, each read back in before the next is chosen.
-
-    Args:
-        model: with `encode(letters)` and `decode(phonemes, memory, state)`, which returns logits and a state.
-        letters: ids of shape (batch, letters), filled up with PAD.
-        max_length: how many phonemes at most, END included.
-
-    Returns:
-        Ids of shape (batch, time), without START; END where a word came to an end, and PAD after it.
-
-    Raises:
-        ValueError: if max_length is below 1.
-    """
-    if max_length < 1:
-        raise ValueError(f"got max_length {max_length}; it must be at least 1")
-    written, state = [], None
-    last = torch.full((len(letters), 1), spelling.START, device=letters.device)
-    ended = torch.zeros_like(last, dtype=torch.bool)
-    with torch.no_grad():
-        memory = model.encode(letters)
-        while len(written) < max_length and not ended.all():
-            logits, state = model.decode(last, memory, state)
-            last = logits[:, -1:].argmax(dim=-1).masked_fill(ended, spelling.PAD)  # (batch, 1)
-            ended = ended | (last == spelling.END)
-            written.append(last)
-    return torch.cat(written, dim=1) if written else last[:, :0]
 
 
 def pronounce(model: torch.nn.Module, words: Sequence[str], batch_size: int = 512) -> list[tuple[str, ...]]:
