@@ -92,6 +92,7 @@ def gpt(make_tokenizer, **changes):
         options = {"batch_size": 8, "num_steps": 40, "device": "cpu", "precision": "fp32"}
         train_gpt(model, tokenizer.encode(training_text()), **options)
         return model
+
     return build
 
 
