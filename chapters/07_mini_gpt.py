@@ -2056,7 +2056,7 @@ for name, fused in {"torch's, a loop": False, "torch's, fused": True}.items():
     tensor.grad = gradient
     work[name] = torch.optim.AdamW([tensor], fused=fused).step
 for name, step in work.items():
-    print(f"{name} {1e3 * min(timeit.repeat(step, number=1, repeat=10)):.1f} ms", end=", ")
+    print(f"{name:15} {1e3 * min(timeit.repeat(step, number=1, repeat=10)):.1f} ms")
 
 # %% [markdown]
 # ## Mixing old and new
