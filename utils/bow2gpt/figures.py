@@ -53,18 +53,24 @@ def show(figure: Figure, alt: str) -> None:
     Raises:
         ValueError: if the text is missing or too short to say anything, or an axis has no label.
     """
-    import matplotlib.pyplot as plt
     from IPython.display import display
+
+    display(picture(figure, alt), raw=True)
+
+
+def picture(figure: Figure, alt: str) -> dict[str, str]:
+    """A figure as `show` shows it, by MIME type, for a display that is drawn more than once; arguments as there."""
+    import matplotlib.pyplot as plt
 
     if not isinstance(alt, str) or len(alt.split()) < 6:
         raise ValueError(f"got the alt text {alt!r}; say in a sentence what the figure shows")
     _refuse_unlabelled(figure)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", bbox_inches="tight")
+    png = io.BytesIO()
+    figure.savefig(png, format="png", bbox_inches="tight")
     plt.close(figure)
-    encoded = b64encode(picture.getvalue()).decode("ascii")
+    encoded = b64encode(png.getvalue()).decode("ascii")
     image = f'<img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{encoded}">'
-    display({"text/html": image, "text/plain": f"[Figure: {alt}]"}, raw=True)
+    return {"text/html": image, "text/plain": f"[Figure: {alt}]"}
 
 
 def _refuse_unlabelled(figure: Figure) -> None:
