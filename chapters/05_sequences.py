@@ -7,7 +7,7 @@
 #
 # The network of chapter 04 reads six tokens, side by side, like a form with six numbered fields. It uses their order, but it pays for it: each field has weights
 # of its own, and what it learned of *treaty* in field five it does not know of *treaty* in field four. It cannot slide along a text, and it cannot see
-# past the edge of the form.
+# past the edge of the form. On the ladder it needs 1.49 bits per byte where counting needs 1.31.
 #
 # You do not read like that. You take one word after the other, with the same eyes, and carry something along: a memory of what came before. This chapter
 # builds machines that do. The first one is small enough for a pencil and forgets nearly everything; you measure how fast, and why. The second,
@@ -1085,8 +1085,8 @@ for name, speed in learning_speed.items():
     print(f"{name:18} learns from {speed:9,.0f} tokens a second and writes {writing_speed[name]:6,.0f}")
 
 # %% [markdown]
-# Counting reads the whole text in seconds. The LSTM learns from tens of times fewer tokens a second, some times fewer than the MLP, and its minute was not enough to read the text once. So costly it is. But it writes hundreds of tokens a second
-# on your machine, about ten thousand times as fast as the source has it; such a figure belongs to a model thousands of times this size. Writing costs an LSTM the same at the first token and at the millionth, since the
+# Counting reads the whole text in seconds. The LSTM learns from dozens of times fewer tokens a second, and a few times fewer than the MLP; its minute was not enough to read the text once. So costly it is. But it writes hundreds of tokens a second
+# on your machine, thousands of times as many as the source has it; such a figure belongs to a model thousands of times this size. Writing costs an LSTM the same at the first token and at the millionth, since the
 # memory does not grow. Hold on to that: it is the one thing that attention will have to pay for.
 #
 # Where does the time go? The LSTM has more numbers than the MLP, but there is a deeper reason. The MLP's windows do not need one another: a thousand of them are one large matrix product. The LSTM must have finished a token before it
@@ -1572,7 +1572,7 @@ for place in range(5, len(asked), 800):
     print(f"{asked[place].word:14}", *(f"{name}: {' '.join(guessed[place]):30}" for name, guessed in guesses.items()))
 
 # %% [markdown]
-# Half of the words that it never saw, right after twenty seconds, with a machine that was told nothing of spelling; and with attention still more. (Many of the words are names that no rule covers. Rao et al., 2015, report
+# Nearly half of the words that it never saw come out right, after twenty seconds, from a machine that was told nothing of spelling; and with attention more than half. (Many of the words are names that no rule covers. Rao et al., 2015, report
 # 25.8 % wrong words for a bidirectional LSTM on another split of the dictionary, after a training that was far longer.) The two differ most in the phonemes. Where do the missing ones get lost?
 #
 # ### The bottleneck
@@ -1604,7 +1604,7 @@ figures.show(
 
 # %% [markdown]
 # There it is. Up to six or seven letters the curves run close together: one vector is room enough. Then the lower one stays level, and the upper one climbs and climbs. (The shortest words are hard for both: *vip's* and *cmx* are
-# spelled out.) The model with one vector does not know less English. It has seen the same words for as long and is as large. What is full is its *memory*, and the place where it is full is in the picture. Cho et al. (2014) saw the same
+# spelled out.) The model with one vector does not know less English. It has seen the same words for as long and is as large. What is full is its *memory*, and the place where it is full is in the picture. Cho, van Merriënboer, Bahdanau and Bengio (2014) saw the same
 # in translation, with sentences. A larger vector would push the wall back, not take it away: the next text is always longer.
 #
 # Listen to how it fails. Four long words:
@@ -1693,7 +1693,7 @@ figures.show(
 #
 # ## Against the library
 #
-# Each function has met torch's. Three checks are left, on trained weights. Our own loop of `lstm_step` must give the states of `torch.nn.LSTM`, and the slopes, for the language model that you trained; and a text scored in pieces of 256
+# Each function has met torch's. Two checks are left, on trained weights. Our own loop of `lstm_step` must give the states of `torch.nn.LSTM`, and the slopes, for the language model that you trained; and a text scored in pieces of 256
 # must cost what it costs step by step.
 
 # %%
@@ -1801,6 +1801,7 @@ figures.show(ladder.figure(), alt=ladder.describe())
 # * T. Mikolov, M. Karafiát, L. Burget, J. Černocký and S. Khudanpur (2010). *Recurrent neural network based language model.* Interspeech.
 # * R. Pascanu, T. Mikolov and Y. Bengio (2013). *On the difficulty of training recurrent neural networks.* ICML.
 # * K. Cho, B. van Merriënboer, C. Gulcehre, D. Bahdanau, F. Bougares, H. Schwenk and Y. Bengio (2014). *Learning phrase representations using RNN encoder-decoder for statistical machine translation.* EMNLP.
+# * K. Cho, B. van Merriënboer, D. Bahdanau and Y. Bengio (2014). *On the properties of neural machine translation: encoder-decoder approaches.* Workshop on Syntax, Semantics and Structure in Statistical Translation (SSST-8).
 # * I. Sutskever, O. Vinyals and Q. V. Le (2014). *Sequence to sequence learning with neural networks.* NIPS.
 # * D. Bahdanau, K. Cho and Y. Bengio (2015). *Neural machine translation by jointly learning to align and translate.* ICLR; arXiv:1409.0473 (2014).
 # * R. Jozefowicz, W. Zaremba and I. Sutskever (2015). *An empirical exploration of recurrent network architectures.* ICML.
