@@ -154,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", nargs="?", choices=[*PARTS, "long"], help="all comparisons without one")
     parser.add_argument("seconds", nargs="?", type=float, default=300, help="of the long run")
-    parser.add_argument("--hidden", type=int, default=512, help="hidden cells of the long run")
+    parser.add_argument("--hidden", type=int, default=384, help="hidden cells of the long run")
     parser.add_argument("--dropout", type=float, default=0.0, help="of the long run")
     chosen = parser.parse_args()
     if chosen.part == "long":

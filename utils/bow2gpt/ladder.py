@@ -108,7 +108,7 @@ def _lstm(mixed: bool = False) -> Callable[[], LanguageModel]:
 
         text, tokenizer = corpus.text("train"), _bpe(2048)
         model = sequences.LSTMLanguageModel(tokenizer)
-        sequences.train_recurrent(model, tokenizer.encode(text), num_steps=1400)
+        sequences.train_recurrent(model, tokenizer.encode(text), num_steps=2100)
         if not mixed:
             return model
         counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)

@@ -276,8 +276,8 @@ class LSTMLanguageModel(torch.nn.Module):
     def __init__(
         self,
         tokenizer: AnyTokenizer,
-        embedding_dim: int = 256,
-        hidden_dim: int = 512,
+        embedding_dim: int = 192,
+        hidden_dim: int = 384,
         num_layers: int = 1,
         dropout: float = 0.0,
         seed: int = 0,
