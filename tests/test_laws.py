@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bow2gpt import corpus
+from bow2gpt.chapters.attention import AttentionLanguageModel, train_attention_model
 from bow2gpt.chapters.counting_models import (
     NGramModel,
     WordTokenizer,
@@ -19,6 +20,7 @@ from bow2gpt.chapters.counting_models import (
 from bow2gpt.chapters.embeddings import LogBilinearModel, MixtureModel
 from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer, UnigramModel
 from bow2gpt.chapters.mlps import NeuralLanguageModel, train_language_model
+from bow2gpt.chapters.sequences import LSTMLanguageModel, train_recurrent
 
 SMOOTHINGS = {
     "Kneser-Ney": modified_kneser_ney,
@@ -73,6 +75,25 @@ def neural(make_tokenizer):
     return build
 
 
+def attentive(make_tokenizer, num_layers):
+    def build():
+        tokenizer = make_tokenizer()
+        model = AttentionLanguageModel(tokenizer, 5, embedding_dim=16, num_heads=2, num_layers=num_layers)
+        return train_attention_model(model, tokenizer.encode(training_text()), 40, 8, sequence_length=32)
+
+    return build
+
+
+def lstm(make_tokenizer, block_length=256, **options):
+    def build():
+        tokenizer = make_tokenizer()
+        model = LSTMLanguageModel(tokenizer, embedding_dim=8, hidden_dim=16, **options)
+        model.block_length = block_length
+        return train_recurrent(model, tokenizer.encode(training_text()), num_steps=60, batch_size=8, chunk_length=16)
+
+    return build
+
+
 #: One line a model: its name, and how to build a small one.
 MODELS = {
     "uniform, bytes": lambda: UnigramModel(np.zeros(256), ByteTokenizer()),
@@ -85,7 +106,13 @@ MODELS = {
     "log-bilinear and Kneser-Ney, mixed": mixed_with_counts(log_bilinear),
     "MLP, bytes": neural(ByteTokenizer),
     "MLP, BPE": neural(bpe_tokenizer),
+    "attention, bytes, one block": attentive(ByteTokenizer, 1),
+    "attention, BPE, two blocks": attentive(bpe_tokenizer, 2),
+    "attention and Kneser-Ney, mixed": mixed_with_counts(attentive(bpe_tokenizer, 1)),
     "MLP and Kneser-Ney, mixed": mixed_with_counts(neural(bpe_tokenizer)),
+    "LSTM, bytes": lstm(ByteTokenizer),
+    "LSTM, BPE, forgetting every 9 tokens": lstm(bpe_tokenizer, block_length=9, num_layers=2, dropout=0.1),
+    "LSTM and Kneser-Ney, mixed": mixed_with_counts(lstm(bpe_tokenizer)),
     "Kneser-Ney, bytes, a text shorter than the order": lambda: NGramModel.fit("ab", 5),
 }
 
