@@ -2302,6 +2302,10 @@ print(ladder.table())
 figures.show(ladder.figure(), alt=ladder.describe())
 
 # %% [markdown]
+# Compare its row with that of the MLP: the same tokens, about as many numbers and as many seconds of training, and fewer bits. It has seen no more text; it has made more of it. Among the probes it gains where a few tokens back matter and the same pattern turns up in many places, in phonetics (*a* or *an*) most of
+# all; on meaning and context it is still a coin. Alone it does not beat counting either, after a minute. But it is the first model of the book for which more layers, more width and more patience have no ceiling in sight.
+
+# %% [markdown]
 # ## What it cannot do
 #
 # * **It cannot see order by itself.** Positions are put in from outside; you have met two ways (sinusoids and turning), chapter 07 adds a third (learned ones), and none comes from the mathematics of look-up.
