@@ -860,7 +860,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from bow2gpt.chapters.mlps import half_precision_pays
+from bow2gpt.machine import half_precision_pays
 
 
 def learning_rate_share(step: int, num_steps: int, warm_up: int = 50) -> float:
@@ -1436,7 +1436,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from bow2gpt import spelling
-from bow2gpt.chapters.mlps import half_precision_pays
+from bow2gpt.machine import half_precision_pays
 
 
 def _batches_of_alike(lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

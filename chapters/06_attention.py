@@ -2076,7 +2076,7 @@ import numpy as np
 
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer
-from bow2gpt.chapters.mlps import half_precision_pays
+from bow2gpt.machine import half_precision_pays
 from bow2gpt.chapters.sequences import learning_rate_share, optimisation_step
 
 

@@ -15,8 +15,8 @@ from bow2gpt import meter
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.embeddings import sinusoidal_positions
 from bow2gpt.chapters.language_features import AnyTokenizer
-from bow2gpt.chapters.mlps import half_precision_pays
 from bow2gpt.chapters.sequences import learning_rate_share, optimisation_step
+from bow2gpt.machine import half_precision_pays
 from bow2gpt.spelling import LETTERS, PAD, PHONEMES
 
 

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from bow2gpt import spelling
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer
-from bow2gpt.chapters.mlps import half_precision_pays
+from bow2gpt.machine import half_precision_pays
 
 
 def rnn_step(
