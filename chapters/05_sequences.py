@@ -1776,7 +1776,7 @@ figures.show(ladder.figure(), alt=ladder.describe())
 # %% [markdown]
 # Alone, with a sixth of the numbers of the counts, the LSTM takes more than a tenth of a bit off the MLP, and it is best of all models so far at morphology: an ending must fit the beginning of its word, several tokens back at times, and that is what a
 # memory is for. On semantics and pragmatics it is still a coin, as is everything on this ladder; a minute of reading does not tell anybody what words mean. Mixed with the counts it is by far the best
-# rung so far: the step from the best mixture of chapter 04 is nine times as large as the step that the MLP brought. Remembering and sharing add up once more, now that the one who shares can also read on.
+# rung so far: the step down from the best mixture of chapter 04 is several times as large as the step that the MLP brought. Remembering and sharing add up once more, now that the one who shares can also read on.
 #
 # ## What it cannot do
 #
