@@ -1553,10 +1553,9 @@ for name in dict.fromkeys(name for name, _ in recall):
     print(f"{name:18}" + "".join(f"{recall[name, pairs]:8.0%}" for pairs in numbers_of_pairs))
 
 # %% [markdown]
-# Attention forgets nothing: it *is* the dictionary that the test asks for, and the distance between a pair and its question does not matter. The others have to carry what they have read in a state of fixed size, or find it with a filter that knows how far back to look but not what for; the rows show
-# how far each gets after equally many steps. This is what a low exponent costs. Hybrids, a few layers of attention among many cheap ones, are one answer to that.
-
-# %% [markdown]
+# Attention forgets nothing: it *is* the dictionary that the test asks for, and the distance between a pair and its question does not matter. Linear attention also lets queries meet keys, and nearly keeps up; but all its pairs share one matrix of fixed size, and as they get more they blur. The filter, which knows how far back to look but not what for, and
+# the LSTM have hardly found out what the task is. That is after a small training, equally many steps for all: Poli et al. (2023) report that Hyena, trained for longer, matches attention in such tasks. What attention can do at once, its cheaper cousins must learn the long way. Hybrids, a few layers of attention among many cheap ones, are one answer to that.
+#
 # ### Time flies
 #
 # The source's favourite picture of attention is of one sentence: *time flies like an arrow*. Is *flies* a verb, or are there little beasts called time flies, who like an arrow? Beside it stands *fruit flies like a banana*, where the beasts are the better reading. The claim is that you can *see* in the weights
@@ -2302,8 +2301,9 @@ print(ladder.table())
 figures.show(ladder.figure(), alt=ladder.describe())
 
 # %% [markdown]
-# Compare its row with that of the MLP: the same tokens, about as many numbers and as many seconds of training, and fewer bits. It has seen no more text; it has made more of it. Among the probes it gains where a few tokens back matter and the same pattern turns up in many places, in phonetics (*a* or *an*) most of
-# all; on meaning and context it is still a coin. Alone it does not beat counting either, after a minute. But it is the first model of the book for which more layers, more width and more patience have no ceiling in sight.
+# Compare its row with that of the MLP: the same tokens, about as many numbers and about as much training, and fewer bits. It has seen no more text; it has made more of it. Among the probes it gains where a few tokens back matter and the same pattern turns up in many places, in phonetics (*a* or *an*) most of
+# all; on meaning and context it is still a coin. Now compare it with the LSTM of chapter 05, and be honest: given the same minute, the old reader learned more. A state that is rewritten at every word comes with a sense of what is near and what came last, while attention has to find out from examples where it pays to look. With
+# little text and a short training that is a head start. What attention has instead is a way up. Its lessons need not wait for one another, and more layers, more width and more patience all turn into fewer bits: chapter 07 walks that way.
 
 # %% [markdown]
 # ## What it cannot do
