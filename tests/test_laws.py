@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bow2gpt import corpus
+from bow2gpt.chapters.attention import AttentionLanguageModel, train_attention_model
 from bow2gpt.chapters.counting_models import (
     NGramModel,
     WordTokenizer,
@@ -73,6 +74,15 @@ def neural(make_tokenizer):
     return build
 
 
+def attentive(make_tokenizer, num_layers):
+    def build():
+        tokenizer = make_tokenizer()
+        model = AttentionLanguageModel(tokenizer, 5, embedding_dim=16, num_heads=2, num_layers=num_layers)
+        return train_attention_model(model, tokenizer.encode(training_text()), 40, 8, sequence_length=32)
+
+    return build
+
+
 #: One line a model: its name, and how to build a small one.
 MODELS = {
     "uniform, bytes": lambda: UnigramModel(np.zeros(256), ByteTokenizer()),
@@ -85,6 +95,9 @@ MODELS = {
     "log-bilinear and Kneser-Ney, mixed": mixed_with_counts(log_bilinear),
     "MLP, bytes": neural(ByteTokenizer),
     "MLP, BPE": neural(bpe_tokenizer),
+    "attention, bytes, one block": attentive(ByteTokenizer, 1),
+    "attention, BPE, two blocks": attentive(bpe_tokenizer, 2),
+    "attention and Kneser-Ney, mixed": mixed_with_counts(attentive(bpe_tokenizer, 1)),
     "MLP and Kneser-Ney, mixed": mixed_with_counts(neural(bpe_tokenizer)),
     "Kneser-Ney, bytes, a text shorter than the order": lambda: NGramModel.fit("ab", 5),
 }

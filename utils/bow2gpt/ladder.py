@@ -100,6 +100,23 @@ def _mlp(mixed: bool = False) -> Callable[[], LanguageModel]:
     return build
 
 
+def _attention(mixed: bool = False) -> Callable[[], LanguageModel]:
+    """The two blocks of chapter 06, alone or mixed with Kneser-Ney over the same tokens."""
+
+    def build() -> LanguageModel:
+        from bow2gpt.chapters import attention, counting_models, embeddings
+
+        text, tokenizer = corpus.text("train"), _bpe(2048)
+        model = attention.AttentionLanguageModel(tokenizer)
+        attention.train_attention_model(model, tokenizer.encode(text), num_steps=1200)
+        if not mixed:
+            return model
+        counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
+        return embeddings.MixtureModel.fit([model, counts], corpus.text("validation")[:200_000])
+
+    return build
+
+
 def _bpe(vocabulary_size: int) -> AnyTokenizer:
     from bow2gpt.chapters.language_features import Tokenizer
 
@@ -127,6 +144,8 @@ RUNGS: dict[str, Rung] = {
     "log-bilinear-mixed": Rung(3, "Log-bilinear and Kneser-Ney, mixed", _log_bilinear(mixed=True)),
     "mlp": Rung(4, "MLP, 6 BPE tokens", _mlp()),
     "mlp-and-counts": Rung(4, "MLP and Kneser-Ney, mixed", _mlp(mixed=True)),
+    "attention": Rung(6, "Attention, two blocks, BPE", _attention()),
+    "attention-and-counts": Rung(6, "Attention and Kneser-Ney, mixed", _attention(mixed=True)),
 }
 
 
