@@ -216,6 +216,8 @@ inputs, targets = batch_of(np.array([5, 6, 7, 8]), 2, 3, np.random.default_rng(0
 read_right(inputs, targets, [5, 6, 7, 8])
 checks.equal(inputs, [[5, 6, 7], [5, 6, 7]], hint)
 text = np.arange(100, 161, dtype=np.uint16)
+torch.manual_seed(4)
+np.random.seed(4)
 rng = np.random.default_rng(7)
 inputs, targets = batch_of(text, 64, 8, rng)
 read_right(inputs, targets, text)
@@ -685,14 +687,18 @@ variants = [
     ({"flat": True}, "the norm is RMSNorm, which subtracts no mean"),
     ({"order": lambda blocks: []}, "the block is left out: count the blocks from 0"),
 ]  # fmt: skip
-told(
-    came,
-    gpt_in_loops(ids, weights, 2),
-    [(gpt_in_loops(ids, weights, 2, **changed), cause) for changed, cause in variants],
-    "norm, attention, add; norm, MLP, add; then the norm and the head",
-    rtol=2e-3,
-    atol=2e-3,
-)
+right = gpt_in_loops(ids, weights, 2)
+for changed, cause in variants:
+    if torch.allclose(came.double(), gpt_in_loops(ids, weights, 2, **changed), rtol=1e-4, atol=1e-5):
+        checks.close(came, right, cause, rtol=2e-3, atol=2e-3)
+for silent, hint in (
+    (("output", "contract"), "the weights output and contract are zeros here, so the block adds nothing: what is wrong is outside the parts, in the embedding, the sums, the last norm or the head"),
+    (("output",), "the weight output is zeros here, so the attention adds nothing: what is wrong is in the MLP, norm with mlp_gain, expand, squared ReLU, contract"),
+    (("contract",), "the weight contract is zeros here, so the MLP adds nothing: what is wrong is in the attention, norm with attention_gain, heads of neighbouring channels, RoPE, causal mask, output"),
+):
+    quiet = weights | {f"blocks.0.{name}": torch.zeros_like(weights[f"blocks.0.{name}"]) for name in silent}
+    told(logits_of(ids, quiet, 2, hint), gpt_in_loops(ids, quiet, 2), [], hint, rtol=2e-3, atol=2e-3)
+told(came, right, [], "norm, attention, add; norm, MLP, add; then the norm and the head", rtol=2e-3, atol=2e-3)
 weights = some_weights(2, blocks=12, dim=4, hidden=6, vocabulary=5, size=0.6)
 weights = dict(sorted(weights.items()))
 ids = torch.tensor([[3, 1, 4, 0]])
@@ -784,6 +790,8 @@ for place in range(12):  # change one token, and see which logits notice
     rows.append((gpt_forward(changed, untrained, 2) - gpt_forward(text, untrained, 2))[0].abs().mean(-1))
 fig, axis = plt.subplots(figsize=(4.6, 3.8))
 axis.imshow(torch.stack(rows).numpy() > 0, vmin=0, vmax=1)
+axis.text(8, 2, "notices", ha="center")
+axis.text(3, 9, "notices nothing", ha="center", color="white")
 axis.set(title="Who notices when one token changes?", xlabel="position whose logits are looked at", ylabel="position that is changed")
 axis.grid(False)
 figures.show(
@@ -2036,18 +2044,21 @@ def moved_right(parameter, new, push, rate, others, hint):
     if like(-right):
         checks.fail("the step goes uphill: subtract the update from the parameter")
     for factor, cause in (
+        (0.02 / rate, "the learning rate is not that of the call"),
         (max(1, rows / columns) ** -0.5, "a matrix with more rows than columns moves further: by the root of max(1, rows / columns)"),
         (max(1, columns / rows) ** 0.5 / max(1, rows / columns) ** 0.5, "the scale is the root of max(1, rows / columns): rows over columns, not the other way round"),
         (min(1, rows / columns) ** 0.5, "the scale is never below 1: the root of max(1, rows / columns)"),
         (max(1, rows / columns) ** 0.5, "the scale is the root of max(1, rows / columns): take the root"),
+        (max(rows, columns) ** 0.5 / max(1, rows / columns) ** 0.5, "the scale is the root of max(1, rows / columns), no other"),
         (max(rows, columns) ** 0.5 * 0.2 / max(1, rows / columns) ** 0.5, "the scale is the root of max(1, rows / columns), no other"),
         (1 / rate, "the learning rate is not applied"),
     ):
         if abs(factor - 1) > 0.05 and like(factor * right):
             checks.fail(f"the update is {factor:.2f} times as large as it should be. Likely cause: {cause}")
-    for times in (1, 2, 3, 4, 6, 7, 8, 9, 10):
-        if like(rounds_of(sizes, times)):
-            checks.fail(f"the singular values of the update are {shown}: those of {times} rounds of Newton-Schulz, expected 5")
+    after = {times: float((came - rounds_of(sizes, times)).abs().max()) for times in range(1, 13)}
+    nearest = min(after, key=after.get)
+    if elsewhere <= 0.08 and after[nearest] < 0.03:
+        checks.fail(f"the singular values of the update are {shown}: those after {nearest} rounds of Newton-Schulz, expected 5")
     if like(rounds_of(sizes / sizes.max(), 5)):
         checks.fail("before the rounds the matrix is divided by the root of the sum of all squares, not by its largest singular value")
     if elsewhere <= 0.08:
@@ -2184,7 +2195,7 @@ axis.set(title="In how many directions does a step push?", xlabel="direction, st
 axis.legend()
 figures.show(
     fig,
-    alt="Singular values of a gradient: three are large, the other 21 far smaller. Those of the update lie all between about 0.7 and 1.2.",
+    alt="Singular values of a gradient: three are large, the other 21 far smaller. Those of the update nearly all lie between 0.7 and 1.2.",
 )
 
 # %% mistake="muon_step" name="not_orthogonalised" says="the update was not orthogonalised: its singular values are"
@@ -2300,7 +2311,7 @@ def muon_step(parameter, gradient, state, learning_rate=0.02, momentum=0.95):
     return parameter - learning_rate * max(1, rows / columns) ** 0.5 * update
 
 
-# %% mistake="muon_step" name="three_rounds" says="those of 3 rounds of Newton-Schulz, expected 5"
+# %% mistake="muon_step" name="three_rounds" says="those after 3 rounds of Newton-Schulz, expected 5"
 def muon_step(parameter, gradient, state, learning_rate=0.02, momentum=0.95):
     velocity = momentum * state.get("velocity", 0) + gradient
     state["velocity"] = velocity
@@ -3144,7 +3155,7 @@ def softmax(logits):
 logits = np.log([0.45, 0.1, 0.15, 0.3])
 table = torch.tensor(logits).float().expand(4, 4).contiguous()
 drawn_right(
-    said(table, 3000, "three thousand draws from the same logits"),
+    said(table, 2000, "two thousand draws from the same logits"),
     softmax(logits),
     [
         ([0.25] * 4, "all tokens came equally often: the logits play no part"),
@@ -3155,7 +3166,7 @@ drawn_right(
 )
 for temperature, wrong in ((0.5, 2.0), (2.0, 0.5)):
     drawn_right(
-        said(table, 3000, f"temperature {temperature}", temperature=temperature),
+        said(table, 2000, f"temperature {temperature}", temperature=temperature),
         softmax(logits / temperature),
         [
             (softmax(logits / wrong), "divide the logits by the temperature, do not multiply: below 1 the favourites gain"),
@@ -3165,7 +3176,7 @@ for temperature, wrong in ((0.5, 2.0), (2.0, 0.5)):
         "the softmax of the logits, divided by the temperature",
     )
 drawn_right(
-    said(table, 3000, "top_k=2", top_k=2),
+    said(table, 2000, "top_k=2", top_k=2),
     [0.6, 0, 0, 0.4],
     [
         (softmax(logits), "top_k was ignored"),
@@ -3179,13 +3190,13 @@ drawn_right(
     "of four tokens the two likeliest stay, 0.45 to 0.3",
 )
 drawn_right(
-    said(table, 3000, "top_k=3 and temperature 0.5", top_k=3, temperature=0.5),
+    said(table, 2000, "top_k=3 and temperature 0.5", top_k=3, temperature=0.5),
     softmax([2 * logits[0], -np.inf, 2 * logits[2], 2 * logits[3]]),
     [(softmax([logits[0], -np.inf, logits[2], logits[3]]), "with top_k the temperature was ignored"), (softmax(2 * logits), "with a temperature top_k was ignored")],
     "the three likeliest, at temperature 0.5",
 )
 for top_k in (4, 50):
-    drawn_right(said(table, 3000, f"top_k={top_k} of 4 tokens leaves all", top_k=top_k), softmax(logits), [], f"top_k={top_k} of 4 tokens leaves all")
+    drawn_right(said(table, 2000, f"top_k={top_k} of 4 tokens leaves all", top_k=top_k), softmax(logits), [], f"top_k={top_k} of 4 tokens leaves all")
 checks.equal(said(table, 5, "top_k=1", top_k=1), [0] * 5, "with top_k=1 only the likeliest token is left")
 chain = torch.tensor([[0.0, 5, 1, 1], [1, 0, 5, 1], [1, 1, 0, 5], [5, 1, 1, 0]])
 checks.equal(said(chain, 6, "temperature 0", temperature=0.0), [1, 2, 3, 0, 1, 2], "at temperature 0 the token with the largest logit comes each time")
@@ -3827,11 +3838,11 @@ checks.hidden(
 ### END HIDDEN TESTS
 
 # %%
-context_logits = {"the king of": counts[alphabet.index("f")].log(), "q": counts[alphabet.index("q")].log(), "the": counts[alphabet.index("e")].log()}
-for p in (0.5, 0.9, 0.99):
-    for context, logits in context_logits.items():
-        stay = [alphabet[token] for token in (top_p_filter(logits, p) > -math.inf).nonzero()[:, 0].tolist()]
-        print(f"p = {p}, after the letter {context[-1]!r}: {len(stay):>2} letters stay,", repr("".join(stay)))
+for p in (0.5, 0.9):
+    for letter in "qfe ":
+        filtered_row = top_p_filter(counts[alphabet.index(letter)].log(), p)
+        stay = [alphabet[token] for token in (filtered_row > -math.inf).nonzero()[:, 0].tolist()]
+        print(f"p = {p}, after {letter!r}: {len(stay):>2} letters stay,", repr("".join(stay)))
 
 # %% mistake="top_p_filter" name="crossing_left_out" says="the token that crosses p was left out"
 def top_p_filter(logits, p):
@@ -4416,7 +4427,7 @@ def loop(flaw: str = "", seed: int = 0, log: list | None = None) -> tuple[Callab
     """A training loop: make, step, save and load; with a flaw it does not resume exactly.
 
     Flaws: `weights`, `velocity`, `order`, `rng`, `count` (forgotten in the checkpoint), `shares` (no copies are saved),
-    `rounds` (fewer digits are saved), `disturbs` (saving draws from the generator), `late` (the log is one step behind,
+    `rounds` (13 digits are saved), `disturbs` (saving draws from the generator), `late` (the log is one step behind,
     and the loss that waits is forgotten).
     """
     made: list[TinyRun] = []
@@ -4450,7 +4461,7 @@ def loop(flaw: str = "", seed: int = 0, log: list | None = None) -> tuple[Callab
         if flaw != "shares":
             saved = copy.deepcopy(saved)
         if flaw == "rounds":
-            saved["weights"] = saved["weights"].astype(np.float32).astype(np.float64)
+            saved["weights"] = np.array([float(f"{weight:.13g}") for weight in saved["weights"]])
         saved["rng"] = run.rng.bit_generator.state
         return {name: value for name, value in saved.items() if name != flaw}
 
@@ -4521,7 +4532,7 @@ FLAWS = {
     "order": "this loop forgets which points of the pass are still to come",
     "rng": "this loop forgets the random generator, which shows only after the next shuffle: compare all losses to the end",
     "shares": "the checkpoint of this loop shares its arrays with the run: take a step more with the old run before you load",
-    "rounds": "the checkpoint of this loop has fewer digits than the run, so the losses agree in the first seven only: exact means equal, bit for bit",
+    "rounds": "the checkpoint of this loop holds 13 digits of each weight, so the losses agree in about as many: exact means equal, bit for bit",
     "disturbs": "saving draws from the random generator of this loop: the unbroken run must be one that was never saved",
     "late": "of this loop only the first loss after the stop is another: compare all of them, not only the last",
 }
@@ -4558,7 +4569,7 @@ def verdict_near(got, expected, hint):
     )
     after = steps(loaded, loads[0])
     checks.true(
-        after == num_steps - stop_after,
+        after == num_steps - stop_after or (after < num_steps - stop_after and not came),
         f"the resumed run did {after} steps, expected the rest, {num_steps} - {stop_after}",
     )
     runs = {number for what, number in did if what == "step"}
@@ -4627,20 +4638,25 @@ checks.hidden(
 fig, axis = plt.subplots()
 for flaw, style in (("", "-"), ("velocity", "--"), ("rng", ":")):
     make, step, save, load = loop(flaw)
-    killed, resumed = make(), make()
-    losses = [step(killed) for _ in range(12)]
+    unbroken, killed, resumed = make(), make(), make()
+    losses = [step(killed) for _ in range(10)]
     load(resumed, save(killed))
     losses += [step(resumed) for _ in range(20)]
-    exact = resume_is_exact(*loop(flaw), num_steps=32, stop_after=12)
-    axis.plot(losses, style, marker="", label=f"{flaw or 'nothing'} forgotten: your test says {exact}")
-axis.axvline(12, color="grey", linewidth=0.8)
-axis.set(title="What does a run lose that forgets a part of itself?", xlabel="step; killed after 12", ylabel="squared error", yscale="log")
+    apart = [one - step(unbroken) for one in losses]
+    exact = resume_is_exact(*loop(flaw), num_steps=30, stop_after=10)
+    axis.plot(apart, style, label=f"{flaw or 'nothing'} forgotten: your test says {exact}")
+axis.axvline(10, color="grey", linewidth=0.8)
+axis.set(
+    title="When does it show that a run forgot a part of itself?",
+    xlabel="step, resumed at the grey line",
+    ylabel="loss, minus that of the unbroken run",
+)
 axis.legend()
 figures.show(
     fig,
     alt=(
-        "Three curves of the squared error, on a logarithmic axis, that are one until step 12: then the run that lost its"
-        " momentum leaves the others at once, the one that lost its generator some steps later."
+        "Differences of the loss from that of an unbroken run. With nothing forgotten they are zero throughout. Without the"
+        " momentum they begin soon after the stop, without the generator only with the next shuffle, some steps later."
     ),
 )
 
@@ -4940,7 +4956,7 @@ model = MiniGPT()
 print(f"{count_parameters(size):,} parameters by your count, {sum(weight.numel() for weight in model.parameters()):,} in the model")
 
 # %%
-rng, states, losses, num_steps = np.random.default_rng(0), {}, [], 120
+rng, states, losses, num_steps = np.random.default_rng(0), {}, [], 100
 rest = [weight for name, weight in model.weights.items() if "/" not in name or weight.ndim == 1]
 adam = torch.optim.AdamW(rest, lr=0.01, betas=(0.8, 0.95), weight_decay=0.0)
 for number in range(num_steps):
