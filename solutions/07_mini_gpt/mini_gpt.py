@@ -1951,7 +1951,7 @@ def lr_schedule(step, num_steps, warmup_steps, floor=0.0):
 # * with more rows than columns the rounds are cheaper on $X^\top$, and the result is the same, turned back;
 # * the result is a new tensor of the parameter's dtype; the parameter and the gradient stay as they are. A gradient of zeros changes nothing.
 #
-# By hand: each round does to every singular value $\sigma$ what $3.4445\,\sigma - 4.7750\,\sigma^3 + 2.0315\,\sigma^5$ says, and leaves the directions alone. A matrix of one number, $(3)$, becomes 1, then $0.701$, $1.114$, $0.723$, $1.084$ and $0.697$: not 1, but near it, and so does anything from $0.01$ to 1. With the learning rate 0.1 it moves by $0.0697$.
+# By hand: each round does to every singular value $\sigma$ what $3.4445\,\sigma - 4.7750\,\sigma^3 + 2.0315\,\sigma^5$ says, and leaves the directions alone. A matrix of one number, $(3)$, becomes 1, then $0.701$, $1.114$, $0.721$, $1.090$ and $0.696$: not 1, but near it, and anything from $0.01$ to 1 ends between $0.6$ and $1.2$. With the learning rate 0.1 it moves by $0.0696$.
 #
 # <details><summary>A nudge</summary>Steps 1 and 2 are those of any optimizer with momentum. Steps 3 and 4 are a function of one matrix: write it by itself.</details>
 # <details><summary>A push</summary><code>state.get("velocity", 0)</code> is the old V, or nothing. Put the new V back into the state <em>before</em> you look ahead. <code>X.norm()</code> of a matrix is the root of the sum of all its squares.</details>
@@ -1975,7 +1975,7 @@ def muon_step(
         The new parameter, of the same shape and dtype.
 
     >>> muon_step(torch.tensor([[5.0]]), torch.tensor([[3.0]]), {}, learning_rate=0.1)
-    tensor([[4.9303]])
+    tensor([[4.9304]])
     """
     ### BEGIN SOLUTION
     velocity = momentum * state.get("velocity", 0) + gradient
@@ -2022,14 +2022,14 @@ def strengths(update, push):
     return along.diagonal(), float(elsewhere), sizes / sizes.square().sum().sqrt()
 
 
-def moved_right(parameter, new, push, rate, others, hint):
+def moved_right(parameter, new, push, rate, others, hint, tolerance=0.12):
     """Refuse a step that does not go along the push with strengths near 1, and say why."""
     rows, columns = parameter.shape
     update = (parameter - new).double() / rate / max(1, rows / columns) ** 0.5
     checks.true(float(update.abs().max()) > 1e-4, f"the parameter did not move. Likely cause: {hint}")
     came, elsewhere, sizes = strengths(update, push)
     right = rounds_of(sizes, 5)
-    if elsewhere > 0.08:
+    if elsewhere > 0.8 * tolerance:
         distance, place = min(((strengths(update, other)[1], place) for place, (other, _) in enumerate(others)), default=(1, 0))
         if distance < 0.05:
             checks.fail(f"the update goes in other directions than the push. Likely cause: {others[place][1]}")
@@ -2037,7 +2037,7 @@ def moved_right(parameter, new, push, rate, others, hint):
     shown = ", ".join(f"{value:.2f}" for value in sigma.tolist())
 
     def like(expected):
-        return elsewhere <= 0.08 and bool((came - expected).abs().max() < 0.12)
+        return elsewhere <= 0.8 * tolerance and bool((came - expected).abs().max() < tolerance)
 
     if like(right) or like(torch.ones_like(right)):
         return
@@ -2057,11 +2057,11 @@ def moved_right(parameter, new, push, rate, others, hint):
             checks.fail(f"the update is {factor:.2f} times as large as it should be. Likely cause: {cause}")
     after = {times: float((came - rounds_of(sizes, times)).abs().max()) for times in range(1, 13)}
     nearest = min(after, key=after.get)
-    if elsewhere <= 0.08 and after[nearest] < 0.03:
+    if elsewhere <= 0.8 * tolerance and after[nearest] < 0.03:
         checks.fail(f"the singular values of the update are {shown}: those after {nearest} rounds of Newton-Schulz, expected 5")
     if like(rounds_of(sizes / sizes.max(), 5)):
         checks.fail("before the rounds the matrix is divided by the root of the sum of all squares, not by its largest singular value")
-    if elsewhere <= 0.08:
+    if elsewhere <= 0.8 * tolerance:
         checks.fail(
             f"the update was not orthogonalised: its singular values are {shown}, expected"
             f" {', '.join(f'{value:.2f}' for value in right.abs().sort(descending=True).values.tolist())}: five rounds"
@@ -2079,7 +2079,7 @@ def matrix_with(seed, rows, columns, sizes, dtype=torch.float32):
     return (left @ torch.diag(torch.tensor(sizes, dtype=torch.float64)) @ right.T).to(dtype)
 
 
-hint = "the case from the text: one number, 3, becomes 0.697"
+hint = "the case from the text: one number, 3, becomes 0.696"
 one = stepped(torch.tensor([[5.0]]), torch.tensor([[3.0]]), {}, hint, learning_rate=0.1)
 moved_right(torch.tensor([[5.0]]), one, torch.tensor([[3.0]]), 0.1, [], hint)
 hint = "a square matrix, with a push that is strong in one direction and weak in three"
@@ -2168,7 +2168,7 @@ def pushes_of(gradients, momentum):
 def step_near(got, expected, hint):
     parameter, push, rate = expected
     tensor_of(got, parameter.shape, parameter.dtype, "the new parameter")
-    moved_right(parameter, got, push, rate, [], hint)
+    moved_right(parameter, got, push, rate, [], hint, tolerance=0.25)  # the rounds may be done in bfloat16
 
 
 checks.hidden(
@@ -3702,9 +3702,7 @@ def top_p_filter(logits: torch.Tensor, p: float) -> torch.Tensor:
     ### BEGIN SOLUTION
     probabilities = torch.softmax(logits, dim=-1)
     ordered, order = torch.sort(probabilities, dim=-1, descending=True, stable=True)
-    goes = ordered.cumsum(-1) - ordered >= p  # the sum before the token is enough already
-    if p >= 1:
-        goes = torch.zeros_like(goes)
+    goes = (ordered.cumsum(-1) - ordered >= p) & (p < 1)  # the sum before the token is enough already
     goes[..., 0] = False
     return logits.masked_fill(torch.zeros_like(goes).scatter(-1, order, goes), -math.inf)
     ### END SOLUTION
@@ -3772,9 +3770,6 @@ filtered([0.3, 0.3, 0.2, 0.2], 0.25, [0], "of two tokens that are equally likely
 filtered([0.25, 0.25, 0.25, 0.25], 0.5, [0, 1], "a sum of exactly p is enough; of equal tokens the first stay", [([0, 1, 2], "a sum of exactly p is enough"), ([2, 3], "of tokens that are equally likely, those with the smaller id stay first")])
 filtered([0.1, 0.6, 0.3], 0.0, [1], "with p = 0 the likeliest token stays")
 filtered([0.1, 0.6, 0.3], 1.0, [0, 1, 2], "with p = 1 all tokens stay")
-row = torch.tensor([9.0, -60.0, 3.0, -60.0])
-kept = kept_of(row, 1.0, "with p = 1 all tokens stay, also those whose share is too small to see in the sum")
-checks.true(bool(kept.all()), f"with p = 1 the tokens {kept.nonzero()[:, 0].tolist()} stay, expected all four, however unlikely they are")
 row = torch.tensor([4.0, 1.0, 3.0, -2.0])
 kept = kept_of(row, 0.8, "logits need not be logarithms of probabilities: softmax first")
 checks.equal(kept, [True, False, True, False], "P is the softmax of the logits: here 0.71, 0.04, 0.26 and 0.00")
@@ -4004,15 +3999,6 @@ def top_p_filter(logits, p):
     goes = ordered.cumsum(-1) - ordered > p
     if p >= 1:
         goes = torch.zeros_like(goes)
-    goes[..., 0] = False
-    return logits.masked_fill(torch.zeros_like(goes).scatter(-1, order, goes), -math.inf)
-
-
-# %% mistake="top_p_filter" name="rounded_to_one" says="however unlikely they are"
-def top_p_filter(logits, p):
-    probabilities = torch.softmax(logits, dim=-1)
-    ordered, order = torch.sort(probabilities, dim=-1, descending=True, stable=True)
-    goes = ordered.cumsum(-1) - ordered >= p
     goes[..., 0] = False
     return logits.masked_fill(torch.zeros_like(goes).scatter(-1, order, goes), -math.inf)
 
