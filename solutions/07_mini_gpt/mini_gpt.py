@@ -1951,7 +1951,7 @@ def lr_schedule(step, num_steps, warmup_steps, floor=0.0):
 # * with more rows than columns the rounds are cheaper on $X^\top$, and the result is the same, turned back;
 # * the result is a new tensor of the parameter's dtype; the parameter and the gradient stay as they are. A gradient of zeros changes nothing.
 #
-# By hand: each round does to every singular value $\sigma$ what $3.4445\,\sigma - 4.7750\,\sigma^3 + 2.0315\,\sigma^5$ says, and leaves the directions alone. A matrix of one number, $(3)$, becomes 1, then $0.701$, $1.114$, $0.721$, $1.090$ and $0.696$: not 1, but near it, and anything from $0.01$ to 1 ends between $0.6$ and $1.2$. With the learning rate 0.1 it moves by $0.0696$.
+# By hand: each round does to every singular value $\sigma$ what $3.4445\,\sigma - 4.7750\,\sigma^3 + 2.0315\,\sigma^5$ says, and leaves the directions alone. A matrix of one number, $(3)$, becomes 1, then $0.701$, $1.114$, $0.721$, $1.090$ and $0.696$: not 1, but near it, and anything from $0.01$ to 1 ends between $0.68$ and $1.14$. With the learning rate 0.1 it moves by $0.0696$.
 #
 # <details><summary>A nudge</summary>Steps 1 and 2 are those of any optimizer with momentum. Steps 3 and 4 are a function of one matrix: write it by itself.</details>
 # <details><summary>A push</summary><code>state.get("velocity", 0)</code> is the old V, or nothing. Put the new V back into the state <em>before</em> you look ahead. <code>X.norm()</code> of a matrix is the root of the sum of all its squares.</details>
@@ -3103,11 +3103,14 @@ checks.equal(
     [[7, 3], [7, 3, 4], [7, 3, 4, 5], [7, 3, 4, 5, 6]],
     "the model is asked once for each token, with all tokens so far",
 )
-checks.unchanged([7, 3], prompt, "the caller's list of tokens")
 heard.clear()
 checks.equal(checks.run(lambda: list(generate(counting, [7], 0))), [], "num_tokens=0: nothing is written")
 checks.true(not heard, "num_tokens=0: the model need not be asked")
 speak = checks.evaluate("lambda table, prompt, number, **named: spoken(generate, table, prompt, number, **named)")
+
+
+prompts = checks.evaluate("lambda table, tokens: [list(generate(by_last_token(table), tokens, 3)), tokens][1]")
+checks.unchanged([0, 1], checks.run(lambda: prompts(torch.zeros(4, 4), [0, 1])), "the caller's list of tokens")
 
 
 def said(table, number, hint, prompt=(0,), **named):
