@@ -1741,6 +1741,10 @@ checks.hidden(
 ### END HIDDEN TESTS
 
 # %%
+import matplotlib.pyplot as plt
+
+from bow2gpt import figures
+
 fig, axis = plt.subplots()
 for warm, low in ((0, 0.0), (20, 0.0), (50, 0.1)):
     rates = [lr_schedule(step, 200, warm, low) for step in range(200)]
@@ -2184,6 +2188,10 @@ checks.hidden(
 ### END HIDDEN TESTS
 
 # %%
+import matplotlib.pyplot as plt
+
+from bow2gpt import figures
+
 fresh = torch.Generator().manual_seed(0)
 weight = torch.randn(24, 24, generator=fresh)
 gradient = torch.randn(24, 3, generator=fresh) @ torch.randn(3, 24, generator=fresh) + 0.3 * torch.randn(24, 24, generator=fresh)
@@ -3271,6 +3279,8 @@ checks.hidden(
 ### END HIDDEN TESTS
 
 # %%
+from bow2gpt import corpus
+
 letters = [letter for letter in corpus.addresses("train")[0].text.lower() if letter.isalpha() or letter == " "]
 alphabet = sorted(set(letters))
 places = [alphabet.index(letter) for letter in letters]
@@ -3836,6 +3846,13 @@ checks.hidden(
 ### END HIDDEN TESTS
 
 # %%
+from bow2gpt import corpus
+
+letters = [letter for letter in corpus.addresses("train")[0].text.lower() if letter.isalpha() or letter == " "]
+alphabet = sorted(set(letters))
+counts = torch.full((len(alphabet), len(alphabet)), 0.01)
+for one, two in zip(letters, letters[1:], strict=False):
+    counts[alphabet.index(one), alphabet.index(two)] += 1
 for p in (0.5, 0.9):
     for letter in "qfe ":
         filtered_row = top_p_filter(counts[alphabet.index(letter)].log(), p)
@@ -4624,6 +4641,10 @@ checks.hidden(
 ### END HIDDEN TESTS
 
 # %%
+import matplotlib.pyplot as plt
+
+from bow2gpt import figures
+
 fig, axis = plt.subplots()
 for flaw, style in (("", "-"), ("velocity", "--"), ("rng", ":")):
     make, step, save, load = loop(flaw)
@@ -4912,6 +4933,10 @@ def resume_is_exact(make, step, save, load, num_steps, stop_after):
 # `muon_step` moves its matrices at the rate of `lr_schedule`, and `generate` with `top_p_filter` lets it speak. It trains for a few seconds, so do not expect sense: expect that what it writes looks like English from afar.
 
 # %%
+import matplotlib.pyplot as plt
+
+from bow2gpt import corpus, figures
+
 torch.set_flush_denormal(True)
 letters = "".join(address.text for address in corpus.addresses("train")[:3]).lower()
 letters = "".join(letter for letter in letters if letter.isalpha() or letter in " .,\n")
