@@ -1134,14 +1134,14 @@ def gpt_forward(token_ids, weights, num_heads):
 # * **attention** of each layer: four square matrices, for queries, keys, values and output. How many heads share them does not matter;
 # * **MLP** of each layer: `"gelu"` and `"relu_squared"` have two matrices, into `hidden_dim` and back; `"swiglu"` has three, since two lead into `hidden_dim` (Shazeer, 2020);
 # * with `bias=True` each of these matrices has a bias, one number for each of its *outputs*;
-# * **norms**: two in each layer, and one after the last. A `"rms"` norm has a gain for each channel; a `"layer"` norm has a gain and a shift, whatever `bias` says;
+# * **norms**: two in each layer, and one after the last. A norm has a gain for each channel; a `"layer"` norm also has a shift, if `bias=True`;
 # * **head**: from `embedding_dim` to the vocabulary, without a bias. If it is `tied`, it *is* the embedding, and its weight counts once.
 #
 # By hand: vocabulary 10, 4 places, 1 layer of width 2 with `hidden_dim` 8, GPT-2's choices (learned, layer, gelu, bias, tied). Embedding 20, positions 8. Attention $4 \cdot 4 + 4 \cdot 2 = 24$. MLP $2 \cdot 16 + 8 + 2 = 42$. Norms $3 \cdot 4 = 12$. All: 106.
 #
 # <details><summary>A nudge</summary>Count one layer on paper first, then multiply by the number of layers. What is left stands outside the layers.</details>
 # <details><summary>A push</summary>A matrix from a to b has a * b numbers, and its bias has b. The two matrices of an MLP have biases of different lengths: <code>hidden_dim</code> on the way in, <code>embedding_dim</code> on the way back.</details>
-# <details><summary>Almost there</summary>Write <code>linear = lambda a, b: a * b + b * config.bias</code> (True counts as 1), and <code>norm = d * (2 if config.norm == "layer" else 1)</code>. A layer is four times <code>linear(d, d)</code>, the MLP, and two norms.</details>
+# <details><summary>Almost there</summary>Write <code>linear = lambda a, b: a * b + b * config.bias</code> (True counts as 1), and <code>norm = d * (1 + (config.norm == "layer" and config.bias))</code>. A layer is four times <code>linear(d, d)</code>, the MLP, and two norms.</details>
 
 
 # %% locked="config"
@@ -1183,7 +1183,7 @@ def count_parameters(config: GPTConfig) -> int:
     def linear(num_inputs, num_outputs):
         return num_inputs * num_outputs + config.bias * num_outputs
 
-    norm = dim * (2 if config.norm == "layer" else 1)
+    norm = dim * (2 if config.norm == "layer" and config.bias else 1)
     mlp = (2 if config.mlp == "swiglu" else 1) * linear(dim, hidden) + linear(hidden, dim)
     layers = config.num_layers * (4 * linear(dim, dim) + mlp + 2 * norm)
     places = config.context_length if config.positions == "learned" else 0
@@ -1208,7 +1208,7 @@ def counted_right(fields, right, wrongs, hint):
 
 def slips(v, t, n, heads, d, h, positions, norm, mlp, bias, tied):
     """By how much an answer is off if one thing is forgotten, or counted that should not be."""
-    learned, layer, swiglu = positions == "learned", norm == "layer", mlp == "swiglu"
+    learned, layer, swiglu = positions == "learned", norm == "layer" and bias, mlp == "swiglu"
     size = d * (1 + layer)
     return [
         (v * d if tied else -v * d, "the head is tied: its weight counts once" if tied else "the head is not tied: it has a weight of its own"),
@@ -1221,8 +1221,7 @@ def slips(v, t, n, heads, d, h, positions, norm, mlp, bias, tied):
         (-2 * n * size, "each layer has two norms"),
         (-n * size, "each layer has two norms, not one"),
         (-(2 * n + 1) * size, "the norms are missing"),
-        ((2 * n + 1) * d * (-1 if layer else 1), "a layer norm has a gain and a shift" if layer else "an RMS norm has a gain and no shift"),
-        (-(2 * n + 1) * d * bias, "a layer norm has a gain and a shift"),
+        ((2 * n + 1) * d * (-1 if layer else 1), "a layer norm has a gain and, with bias=True, a shift" if layer else "an RMS norm has a gain and no shift" if norm == "rms" else "with bias=False a layer norm has a gain and no shift"),
         (2 * n * (-1 if swiglu else 1) * d * h // 2 - (n * h * bias if swiglu else -n * h * bias), "SwiGLU has three matrices: two lead into hidden_dim" if swiglu else "only SwiGLU has a third matrix in the MLP"),
         (-n * d * h if swiglu else n * d * h, "SwiGLU has three matrices: two lead into hidden_dim" if swiglu else "only SwiGLU has a third matrix in the MLP"),
         (-n * h if bias and swiglu else 0, "both matrices into hidden_dim have a bias of length hidden_dim"),
@@ -1257,9 +1256,9 @@ for fields, right, hint in [
     (in_order(**MODERN | {"tied": True}), 33_160, "the modern one with a tied head"),
     (in_order(**MODERN | {"mlp": "swiglu"}), 57_360, "the modern one with SwiGLU"),
     (in_order(mlp="swiglu"), 40_642, "GPT-2's kind with SwiGLU: three matrices, each with its bias"),
-    (in_order(**MODERN | {"norm": "layer"}), 53_480, "layer norms without a bias elsewhere: they keep their shift"),
+    (in_order(**MODERN | {"norm": "layer"}), 53_340, "layer norms without biases: they have no shift either"),
     (in_order(norm="rms"), 36_281, "RMS norms with biases elsewhere"),
-    (in_order(bias=False), 35_920, "GPT-2's kind without biases: the layer norms keep their shift"),
+    (in_order(bias=False), 35_780, "GPT-2's kind without biases: the layer norms have no shift either"),
     (in_order(tied=False), 56_601, "GPT-2's kind with a head of its own"),
     (in_order(num_layers=0), 22_840, "no layer at all: embedding, positions and the last norm"),
     (in_order(num_heads=5), 36_421, "five heads instead of four change nothing"),
@@ -1298,7 +1297,7 @@ def config_reference(fields):
     v, t, n, _, d, h = (fields[name] for name in MADE_UP)
     shapes = [(v, d)] if fields["tied"] else [(v, d), (v, d)]
     shapes += [(t, d)] if fields["positions"] == "learned" else []
-    norms = [(d,), (d,)] if fields["norm"] == "layer" else [(d,)]
+    norms = [(d,), (d,)] if fields["norm"] == "layer" and fields["bias"] else [(d,)]
     for _ in range(n):
         matrices = [(d, d)] * 4 + [(h, d)] + [(d, h)] + ([(h, d)] if fields["mlp"] == "swiglu" else [])
         shapes += matrices + norms + norms
@@ -1332,7 +1331,7 @@ for name, config in sizes.items():
 # %% mistake="count_parameters" name="head_counted_twice" says="the head is tied: its weight counts once"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1346,7 +1345,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="no_own_head" says="the head is not tied"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1359,7 +1358,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="rope_has_a_table" says="rotary positions learn nothing"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1373,7 +1372,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="no_positions" says="learned positions have a row for each place"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1386,7 +1385,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="no_last_norm" says="the norm after the last layer is missing"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1401,7 +1400,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="one_norm_a_layer" says="each layer has two norms, not one"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1413,7 +1412,7 @@ def count_parameters(config):
     return total
 
 
-# %% mistake="count_parameters" name="gain_only" says="a layer norm has a gain and a shift"
+# %% mistake="count_parameters" name="gain_only" says="a layer norm has a gain and, with bias=True, a shift"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
     norm = d * 1
@@ -1428,10 +1427,10 @@ def count_parameters(config):
     return total
 
 
-# %% mistake="count_parameters" name="shift_only_with_bias" says="a layer norm has a gain and a shift"
+# %% mistake="count_parameters" name="shift_without_biases" says="with bias=False a layer norm has a gain and no shift"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" and config.bias else 1)
+    norm = d * (2 if config.norm == "layer" else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1446,7 +1445,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="no_biases" says="with bias=True each matrix has a bias"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + 0 * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + 0 * (into * h + d)
@@ -1461,7 +1460,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="bias_of_the_wrong_side" says="the bias on the way into hidden_dim has hidden_dim numbers"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * d + d)
@@ -1476,7 +1475,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="swiglu_like_the_rest" says="SwiGLU has three matrices"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1491,7 +1490,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="four_times_the_width" says="hidden_dim is given"
 def count_parameters(config):
     d, h = config.embedding_dim, 4 * config.embedding_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1506,7 +1505,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="three_matrices" says="the attention has four matrices"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 3 * d * d + config.bias * 3 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1521,7 +1520,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="for_each_head" says="the heads share the matrices"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = (4 * d * d + config.bias * 4 * d) * config.num_heads
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1536,7 +1535,7 @@ def count_parameters(config):
 # %% mistake="count_parameters" name="head_with_bias" says="the head has no bias"
 def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
-    norm = d * (2 if config.norm == "layer" else 1)
+    norm = d * (2 if config.norm == "layer" and config.bias else 1)
     attention = 4 * d * d + config.bias * 4 * d
     into = 2 if config.mlp == "swiglu" else 1
     mlp = (into + 1) * d * h + config.bias * (into * h + d)
@@ -1558,7 +1557,7 @@ def count_parameters(config):
     d, h = config.embedding_dim, config.hidden_dim
     matrices = [(d, d)] * 4 + [(d, h), (h, d)] + ([(d, h)] if config.mlp == "swiglu" else [])
     total = sum(a * b + (b if config.bias else 0) for a, b in matrices) * config.num_layers
-    total += (2 * config.num_layers + 1) * {"layer": 2, "rms": 1}[config.norm] * d
+    total += (2 * config.num_layers + 1) * (1 + config.bias * (config.norm == "layer")) * d
     total += config.vocabulary_size * d * (2 - config.tied)
     return total + {"learned": config.context_length, "rope": 0}[config.positions] * d
 
@@ -1567,7 +1566,7 @@ def count_parameters(config):
 def count_parameters(config):
     d, h, nn = config.embedding_dim, config.hidden_dim, torch.nn
     with torch.device("meta"):
-        norm = nn.LayerNorm(d) if config.norm == "layer" else nn.RMSNorm(d)
+        norm = nn.LayerNorm(d, bias=config.bias) if config.norm == "layer" else nn.RMSNorm(d)
         layer = [nn.Linear(d, d, bias=config.bias) for _ in range(4)] + [nn.Linear(d, h, bias=config.bias), nn.Linear(h, d, bias=config.bias), norm, norm]
         if config.mlp == "swiglu":
             layer.append(nn.Linear(d, h, bias=config.bias))
@@ -4562,8 +4561,9 @@ def verdict_near(got, expected, hint):
     saves, loads = ([place for place, (what, _) in enumerate(did) if what == name] for name in ("save", "load"))
     checks.true(len(saves) > 0, "no run was saved")
     checks.true(len(loads) > 0, "no checkpoint was loaded")
-    saved, loaded = did[saves[0]][1], did[loads[0]][1]
-    before = sum(what == "step" and one == saved for what, one in did[: saves[0]])
+    place = max((place for place in saves if place < loads[0]), default=saves[0])  # the checkpoint that is loaded
+    saved, loaded = did[place][1], did[loads[0]][1]
+    before = sum(what == "step" and one == saved for what, one in did[:place])
     checks.true(
         before == stop_after,
         f"the run was saved after {before} steps, expected stop_after={stop_after}",
