@@ -1684,7 +1684,7 @@ for row in ladder.rows():
         print(f"{row['label']}: {row['bits_per_byte']}")
 
 # %% [markdown]
-# Nine passes take a fifteenth of a bit off what one pass reached (see the rung below), and the counts are still as far away again. Go on at that rate, and the
+# Nine passes take less than a tenth of a bit off what one pass reached (see the rung below), and the counts are as far away again. Go on at that rate, and the
 # network would have to read the text some hundred times, long after it had begun to recite it. So the honest answer is no: at this size, and with this much
 # text, the network of 2003 does not beat counting alone, however patient you are; in company it helps, and the patient one helps more. What is missing is not
 # time but reach: the first model of this book to pass the counts by itself will be a GPT, which sees a hundred tokens and not six. The authors of 2003 called training

@@ -1814,7 +1814,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Go through the two figures head by head. Most hardly change. In our runs one does: a head of the lower block looks at *fruit* far more than it looked at *time*. It is tempting to tell its story: there it is, the head that knows what kind of flies
+# Go through the two figures head by head. Most hardly change. In our runs one does: a head of the upper block looks at *fruit* far more than it looked at *time*. It is tempting to tell its story: there it is, the head that knows what kind of flies
 # these are. Hold that thought. The matrices show the same for all words: read a row as one word's look. First, how the heads of this model look in general, over all validation sentences of sixteen tokens.
 
 # %%
@@ -2047,7 +2047,7 @@ claims.verdict(
     25,
     "In “time flies like an arrow” attention shows which reading of “flies” the model took.",
     f"on unseen sentences of both readings one head's weights give the reading away in {grammar['best head'][0]:.0%} (untrained {untrained['unseen sentences of the grammar']['best head'][0]:.0%}, a coin 50%), all heads in "
-    f"{grammar['all heads'][0]:.0%}, the word's own vector in {best:.0%}; on real speeches one head in {heard['best head'][0]:.0%}. With one head blinded the model's own reading stays right in {min(one_blind):.0%} or more, and with all eight in {all_blind:.0%} (unharmed {unharmed:.0%}). So the reading can be measured in the weights, over many sentences, but they do not decide it, and one picture does not show it.",
+    f"{grammar['all heads'][0]:.0%}, the word's own vector in {best:.0%}; on real speeches one head in {heard['best head'][0]:.0%}. With one head blinded the model's own reading stays right in at least {min(one_blind):.0%}, with all eight blinded in {all_blind:.0%} (unharmed {unharmed:.0%}). So the reading can be measured in the weights, over many sentences, but they do not decide it, and one picture does not show it.",
     "holds in part",
 )
 
