@@ -20,11 +20,12 @@ help:
 lab: $(VENV)/.lab
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb $(ARGS)
 
-# `loadfile` keeps the tests of one file, which share expensive fixtures, on one core.
+# `loadfile` keeps the tests of one file, which share expensive fixtures, on one core. In the order of their names the
+# chapters, which take longest, come early.
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(NPROC) --dist loadfile $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -n $(NPROC) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 build: $(VENV)/.lab
 	$(BIN)/bow2gpt build

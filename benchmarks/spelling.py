@@ -43,7 +43,7 @@ RECIPES = {
     "LSTM, one vector": Recipe(lambda: sequences.Seq2Seq(hidden_dim=198, attention=False, dropout=0.1), 4e-3),
     "LSTM with attention": Recipe(lambda: sequences.Seq2Seq(hidden_dim=192, attention=True, dropout=0.1), 4e-3),
     "Transformer": Recipe(
-        lambda: transformer(embedding_dim=96, num_heads=4, num_layers=2, hidden_dim=288, dropout=0.1), 2e-3
+        lambda: transformer(embedding_dim=96, num_heads=4, num_layers=2, hidden_dim=352, dropout=0.1), 4e-3
     ),
 }
 

@@ -1416,29 +1416,13 @@ class NeuralLanguageModel(torch.nn.Module):
 # %% [markdown]
 # Training is what you know: draw a batch of places in the text, look at the windows before them, cross-entropy, slopes, AdamW. The learning rate rises
 # for a moment and then falls to zero. One question is put to the machine and not to you. Many processors multiply matrices of 16-bit numbers
-# (*bfloat16*: the range of a 32-bit float with three digits) four times faster than 32-bit ones, others far slower. `half_precision_pays` measures it
-# once. The 16-bit numbers only pass through the products; the weights themselves stay in 32.
+# (*bfloat16*: the range of a 32-bit float with three digits) four times faster than 32-bit ones, others far slower. `bow2gpt.machine.half_precision_pays` measures
+# it once. The 16-bit numbers only pass through the products; the weights themselves stay in 32.
 #
 # `keep_order` is for an experiment further down: with a number $k$, all but the last $k$ tokens of each window are shuffled.
 
 # %% tags=["export"]
-import time
-from functools import cache
-
-
-@cache
-def half_precision_pays() -> bool:
-    """Whether this machine multiplies bfloat16 matrices at least 1.5 times as fast as float32 ones; measured once."""
-    seconds = []
-    for kind in (torch.float32, torch.bfloat16):
-        left, right = torch.ones(256, 512, dtype=kind), torch.ones(512, 1024, dtype=kind)
-        times = []
-        for _ in range(6):
-            start = time.perf_counter()
-            left @ right
-            times.append(time.perf_counter() - start)
-        seconds.append(min(times))
-    return seconds[0] > 1.5 * seconds[1]
+from bow2gpt.machine import half_precision_pays
 
 
 def shuffle_windows(windows: np.ndarray, keep_order: int, rng: np.random.Generator) -> np.ndarray:
@@ -1700,7 +1684,7 @@ for row in ladder.rows():
         print(f"{row['label']}: {row['bits_per_byte']}")
 
 # %% [markdown]
-# Nine passes take a fifteenth of a bit off what one pass reached (see the rung below), and the counts are still as far away again. Go on at that rate, and the
+# Nine passes take less than a tenth of a bit off what one pass reached (see the rung below), and the counts are as far away again. Go on at that rate, and the
 # network would have to read the text some hundred times, long after it had begun to recite it. So the honest answer is no: at this size, and with this much
 # text, the network of 2003 does not beat counting alone, however patient you are; in company it helps, and the patient one helps more. What is missing is not
 # time but reach: the first model of this book to pass the counts by itself will be a GPT, which sees a hundred tokens and not six. The authors of 2003 called training

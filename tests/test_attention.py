@@ -170,6 +170,9 @@ def test_attention_refuses_what_does_not_fit(name):
         attend(drawn(3, 4), drawn(5, 3), drawn(5, 3))
     with pytest.raises(ValueError, match="same head_dim"):
         attend(drawn(3, 0), drawn(5, 0), drawn(5, 3))
+    for shapes in [((2, 3, 4), (3, 5, 4), (3, 5, 4)), ((2, 3, 4), (1, 5, 4), (3, 5, 4))]:
+        with pytest.raises(ValueError, match="all dimensions but the last two"):
+            attend(*(drawn(*shape) for shape in shapes))
     with pytest.raises(ValueError, match="one value for each key"):
         attend(drawn(3, 4), drawn(5, 4), drawn(4, 3))
     with pytest.raises(ValueError, match=r"mask of torch.int64; make it boolean"):

@@ -1,6 +1,8 @@
 """Sequences agree with their oracles: torch's cells, layers and clipping, and formulas written out."""
 
+import csv
 import math
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -612,3 +614,22 @@ def test_learning_rate_rises_then_falls_to_zero():
     assert max(shares) <= 1
     assert all(a > b for a, b in zip(shares[50:], shares[51:], strict=False))
     assert shares[-1] == pytest.approx(0.001)
+
+
+def test_the_committed_comparison_is_whole():
+    folder = resources.files("bow2gpt")
+    tables = []
+    for name in ("spelling_results.csv", "spelling_by_length.csv"):
+        with (folder / name).open(encoding="utf-8", newline="") as file:
+            tables.append(list(csv.DictReader(file)))
+    results, by_length = tables
+    rates = {row["model"]: float(row["word_error"]) for row in results}
+    assert rates["LSTM with attention"] < rates["LSTM, one vector"]
+    sizes = [int(row["parameters"]) for row in results]
+    assert max(sizes) < 1.05 * min(sizes), "the models should be equally large"
+    for row in results:
+        groups = [group for group in by_length if group["model"] == row["model"]]
+        words = [int(group["words"]) for group in groups]
+        assert sum(words) == len(spelling.entries("test"))
+        wrong = sum(float(group["word_error"]) * count for group, count in zip(groups, words, strict=True))
+        assert wrong / sum(words) == pytest.approx(float(row["word_error"]), abs=1e-3)

@@ -15,8 +15,8 @@ from bow2gpt import meter
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.embeddings import sinusoidal_positions
 from bow2gpt.chapters.language_features import AnyTokenizer
-from bow2gpt.chapters.mlps import half_precision_pays
 from bow2gpt.chapters.sequences import learning_rate_share, optimisation_step
+from bow2gpt.machine import half_precision_pays
 from bow2gpt.spelling import LETTERS, PAD, PHONEMES
 
 
@@ -65,6 +65,7 @@ def scaled_dot_product_attention(
     Raises:
         ValueError: if a shape or a type does not fit.
     """
+    _leading_shape(queries, keys, values)
     _check_values(keys, values)
     return attention_weights(queries, keys, mask, scale) @ values
 
@@ -78,6 +79,7 @@ def _scores(queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None
         )
     if not queries.is_floating_point() or queries.dtype != keys.dtype:
         raise ValueError(f"got queries of {queries.dtype} and keys of {keys.dtype}; give both the same type of floats")
+    _leading_shape(queries, keys)
     scale = queries.shape[-1] ** -0.5 if scale is None else scale
     scores = queries @ keys.transpose(-2, -1) * scale
     if mask is None:
@@ -86,6 +88,15 @@ def _scores(queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | None
     if mask.dtype == torch.bool:
         return scores.masked_fill(~mask, -torch.inf)
     return scores + mask.to(scores.dtype)
+
+
+def _leading_shape(*tensors: torch.Tensor) -> torch.Size:
+    """What the dimensions before the last two broadcast to."""
+    try:
+        return torch.broadcast_shapes(*(tensor.shape[:-2] for tensor in tensors))
+    except RuntimeError:
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        raise ValueError(f"got shapes {shapes}; all dimensions but the last two must be equal, or 1") from None
 
 
 def _check_mask(mask: torch.Tensor, scores_shape: torch.Size) -> None:
@@ -686,7 +697,7 @@ def online_softmax_attention(
     _check_values(keys, values)
     if block_size < 1:
         raise ValueError(f"got block_size {block_size}; read at least one key at a time")
-    leading = torch.broadcast_shapes(queries.shape[:-2], keys.shape[:-2], values.shape[:-2])
+    leading = _leading_shape(queries, keys, values)
     if mask is not None:  # a view of full size, so that it can be cut; nothing is copied
         scores_shape = torch.Size((*leading, queries.shape[-2], keys.shape[-2]))
         _check_mask(mask, scores_shape)

@@ -2,9 +2,7 @@
 """MLPs: what the chapter builds."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from functools import cache
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from torch.nn import functional as F
 
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer
+from bow2gpt.machine import half_precision_pays
 
 
 def perceptron_update(
@@ -593,21 +592,6 @@ class NeuralLanguageModel(torch.nn.Module):
             recent = np.array(ids[-self.context_length :], dtype=np.int64)
             ids.append(sample_with_temperature(self.next_after(recent), temperature, rng))
         return self.tokenizer.decode(ids[start:])
-
-
-@cache
-def half_precision_pays() -> bool:
-    """Whether this machine multiplies bfloat16 matrices at least 1.5 times as fast as float32 ones; measured once."""
-    seconds = []
-    for kind in (torch.float32, torch.bfloat16):
-        left, right = torch.ones(256, 512, dtype=kind), torch.ones(512, 1024, dtype=kind)
-        times = []
-        for _ in range(6):
-            start = time.perf_counter()
-            left @ right
-            times.append(time.perf_counter() - start)
-        seconds.append(min(times))
-    return seconds[0] > 1.5 * seconds[1]
 
 
 def shuffle_windows(windows: np.ndarray, keep_order: int, rng: np.random.Generator) -> np.ndarray:

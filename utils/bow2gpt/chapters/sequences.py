@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from bow2gpt import spelling
 from bow2gpt.chapters.counting_models import sample_with_temperature
 from bow2gpt.chapters.language_features import AnyTokenizer
-from bow2gpt.chapters.mlps import half_precision_pays
+from bow2gpt.machine import half_precision_pays
 
 
 def rnn_step(
@@ -725,8 +725,9 @@ def train_seq2seq(
 
 
 def _without_filling(ids: np.ndarray) -> torch.Tensor:
-    """Drop the columns in which every row is PAD."""
-    return torch.from_numpy(ids[:, : max(1, (ids != spelling.PAD).sum(axis=1).max(initial=0))])
+    """Drop columns in which every row is PAD, up to a width that four divides: torch keeps a plan for every shape."""
+    longest = int((ids != spelling.PAD).sum(axis=1).max(initial=1))
+    return torch.from_numpy(ids[:, : 4 * math.ceil(longest / 4)])
 
 
 def pronounce(model: torch.nn.Module, words: Sequence[str], batch_size: int = 512) -> list[tuple[str, ...]]:
