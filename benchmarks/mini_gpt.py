@@ -51,7 +51,6 @@ VARIANTS: dict[str, dict] = {
     "tied head": {"tied": True},
     "biases": {"bias": True},
     "no bigrams": {"bigrams": 0},
-    "no soft cap": {"softcap": 0.0},
     "dropout 0.1": {"dropout": 0.1},
     "half the learning rate": {"learning_rate": 0.5},
     "twice the learning rate": {"learning_rate": 2.0},

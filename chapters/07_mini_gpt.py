@@ -233,9 +233,9 @@ class GPTConfig:
         tied: whether the embedding serves as the output layer, too (Press and Wolf, 2017).
         dropout: what share of the embeddings and of each part's output is silenced in training.
         bigrams: rows of a table with a vector for each pair of neighbouring tokens, shared by hashing; 0 for none.
-        softcap: logits are bent to stay between minus and plus this (Gemma Team, 2024); 0 for no bound.
         learning_rate: of the matrices, at its highest; the other parameters' rates hang on it.
-        weight_decay: of the matrices.
+        weight_decay: of the blocks' matrices: each step shrinks them by the learning rate times this.
+        table_decay: the same for the tables, that is embeddings, bigrams and output layer.
         num_steps: of training; the rate falls to zero by then.
 
     Raises:
@@ -256,9 +256,9 @@ class GPTConfig:
     tied: bool = False
     dropout: float = 0.0
     bigrams: int = 0
-    softcap: float = 0.0
     learning_rate: float = 0.02
     weight_decay: float = 0.0
+    table_decay: float = 0.0
     num_steps: int = 1000
 
     def __post_init__(self) -> None:
@@ -276,7 +276,7 @@ class GPTConfig:
             raise ValueError(f"got heads of {self.head_dim} channels; RoPE turns them in pairs, so make them even")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"got dropout {self.dropout}; it is a share, from 0 to below 1")
-        for name in ("bigrams", "softcap", "learning_rate", "weight_decay"):
+        for name in ("bigrams", "learning_rate", "weight_decay", "table_decay"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"got {name} {getattr(self, name)}; it must be 0 or more")
         if (
@@ -296,11 +296,11 @@ class GPTConfig:
     def of_depth(
         cls, depth: int, vocabulary_size: int, context_length: int = 256, tokens_per_step: int = 4096, **changes: Any
     ) -> "GPTConfig":
-        """One dial for everything: `depth` blocks of `depth` heads of 64 channels.
+        """One dial for everything: `depth` blocks of 128 channels each, with two heads of 64 for each block.
 
-        Eight rows of bigrams for each token and a soft cap of 15 did well on the book's validation text. The learning
-        rate falls with the root of the depth. The steps are enough for 20 tokens a weight, which is the
-        best use of a given number of operations (Hoffmann et al., 2022) if there is that much text.
+        So many channels a block has GPT-3, too (Brown et al., 2020). Four rows of bigrams for each token did well on the
+        book's validation text. The learning rate falls with the root of the depth. The steps are enough for 20 tokens a
+        weight, which is the best use of a given number of operations (Hoffmann et al., 2022) if there is that much text.
 
         Args:
             depth: from 1.
@@ -314,8 +314,8 @@ class GPTConfig:
         """
         if depth < 1:
             raise ValueError(f"got depth {depth}; a GPT has at least one block")
-        dial = {"num_layers": depth, "num_heads": depth, "embedding_dim": 64 * depth}
-        dial |= {"bigrams": 8 * vocabulary_size, "softcap": 15.0, "learning_rate": 0.04 / depth**0.5}
+        dial = {"num_layers": depth, "num_heads": 2 * depth, "embedding_dim": 128 * depth}
+        dial |= {"bigrams": 4 * vocabulary_size, "learning_rate": 0.03 / depth**0.5}
         config = cls(vocabulary_size, context_length, **dial | changes)
         steps = max(1, round(20 * num_weights(config) / tokens_per_step))
         return replace(config, **{"num_steps": steps} | changes)
@@ -346,7 +346,8 @@ POSITIONS = {  # what is added to the embeddings, and what is done to queries an
 
 def relu_squared(inputs: torch.Tensor) -> torch.Tensor:
     """relu(x)^2 (So et al., 2021)."""
-    return torch.relu(inputs).square()
+    rectified = torch.relu(inputs)
+    return rectified * rectified
 
 
 class GatedFeedForward(FeedForward):
@@ -393,9 +394,9 @@ class HashedBigrams(torch.nn.Module):
 class QueryKeyNorm(torch.nn.Module):
     """A part for `MultiHeadAttention`: norms queries and keys, so that no score grows without bound."""
 
-    def __init__(self, head_dim: int) -> None:
+    def __init__(self, head_dim: int, norm: Callable[[int], torch.nn.Module] = RMSNorm) -> None:
         super().__init__()
-        self.query, self.key = RMSNorm(head_dim), RMSNorm(head_dim)
+        self.query, self.key = norm(head_dim), norm(head_dim)
 
     def forward(
         self, queries: torch.Tensor, keys: torch.Tensor, positions: torch.Tensor | None = None
@@ -413,18 +414,6 @@ class InTurn(torch.nn.ModuleList):
         for part in self:
             queries, keys = part(queries, keys, positions)
         return queries, keys
-
-
-class SoftCap(torch.nn.Module):
-    """Bends logits to stay between two bounds: bound tanh(logits / bound)."""
-
-    def __init__(self, bound: float) -> None:
-        super().__init__()
-        self.bound = bound
-
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return self.bound * torch.tanh(precise / self.bound)
 
 
 def causal_attention(
@@ -450,7 +439,8 @@ def _which_mask(queries: torch.Tensor, keys: torch.Tensor, mask: torch.Tensor | 
 
 def make_block(config: GPTConfig) -> Block:
     """A block of a GPT, put together from chapter 06's parts."""
-    prepare = InTurn([QueryKeyNorm(config.head_dim)] if config.qk_norm else [])
+    norm = {"rms": RMSNorm, "layer": partial(torch.nn.LayerNorm, bias=False)}[config.norm]
+    prepare = InTurn([QueryKeyNorm(config.head_dim, norm)] if config.qk_norm else [])
     turn = POSITIONS[config.positions][1](config)
     prepare.extend([] if turn is None else [turn])
     attention = MultiHeadAttention(
@@ -628,6 +618,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bow2gpt import checkpoints
 from bow2gpt.chapters.language_features import ByteTokenizer, Tokenizer
+from bow2gpt.fused import linear_cross_entropy
 
 
 class GPT(ReadsInWindows):
@@ -660,7 +651,6 @@ class GPT(ReadsInWindows):
             self.blocks = torch.nn.ModuleList(make_block(config) for _ in range(config.num_layers))
             self.norm = NORMS[config.norm](config)
             self.output = torch.nn.Linear(config.embedding_dim, config.vocabulary_size, bias=False)
-            self.cap = SoftCap(config.softcap) if config.softcap else torch.nn.Identity()
             self._initialise()
         self.call = _call
 
@@ -701,34 +691,40 @@ class GPT(ReadsInWindows):
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states to logits: (batch, time, embedding_dim) -> (batch, time, vocabulary)."""
-        return self.cap(self.output(self.norm(hidden)))
+        return self.output(self.norm(hidden))
+
+    def forward(self, token_ids: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits, or, if targets (batch, time) are given, their mean cross entropy in nats, for which none are kept."""
+        hidden = self.hidden_states(token_ids)
+        if targets is None:
+            return self.logits(hidden)
+        return linear_cross_entropy(self.norm(hidden).flatten(0, 1), self.output.weight, targets.flatten())
 
     def checkpoint_activations(self) -> None:
         """From now on, keep only what goes into each block, and compute it again for the slopes (Chen et al., 2016)."""
         self.call = partial(checkpoint, use_reentrant=False)
 
     def make_optimisers(self) -> list[torch.optim.Optimizer]:
-        """Muon for the blocks' matrices; AdamW for what is looked up, for the output layer and for vectors."""
-        rate, matrices, vectors = self.config.learning_rate, [], []
+        """Muon for the blocks' matrices; AdamW for the tables and for vectors."""
+        rate, decay = self.config.learning_rate, {"weight_decay": self.config.table_decay}
+        matrices, vectors = [], []
         for parameter in (*self.blocks.parameters(), *self.norm.parameters()):
             (matrices if parameter.ndim == 2 else vectors).append(parameter)
-        looked_up = [self.embedding.weight, *self.added.parameters()]
         head = [] if self.config.tied else [self.output.weight]
         groups = [
-            {"params": looked_up, "lr": 0.5 * rate},
-            {"params": head, "lr": 0.15 * rate},
-            {"params": vectors, "lr": 0.5 * rate},
+            {"params": [self.embedding.weight], "lr": rate} | decay,
+            {"params": list(self.added.parameters()), "lr": 0.5 * rate} | decay,
+            {"params": head, "lr": 0.3 * rate} | decay,
+            {"params": vectors, "lr": 0.5 * rate, "weight_decay": 0.0},
         ]
         fused = _device(self).type in ("cpu", "cuda")
-        adamw = torch.optim.AdamW(
-            [group for group in groups if group["params"]], betas=(0.8, 0.95), eps=1e-10, weight_decay=0.0, fused=fused
-        )
-        return [adamw, Muon(matrices, rate, weight_decay=self.config.weight_decay)]
+        adamw = torch.optim.AdamW([each for each in groups if each["params"]], betas=(0.8, 0.95), eps=1e-10, fused=fused)
+        return [adamw, Muon(matrices, rate, momentum=0.9, weight_decay=self.config.weight_decay)]
 
-    def schedule(self, progress: float) -> float:
-        """Factor of the learning rates when so much of the training is done, 0 to 1: `lr_schedule`."""
-        steps = self.config.num_steps
-        return lr_schedule(progress * steps, steps, min(steps, max(1, steps // 50)))
+    @staticmethod
+    def schedule(progress: float) -> float:
+        """Share of the highest rates when so much of the training is done, 0 to 1: up, level, and straight down."""
+        return min(1.0, progress / 0.02 + 0.01, (1 - progress) / 0.6)
 
     def save(self, folder: str | Path, dtype: torch.dtype = torch.bfloat16) -> None:
         """Write model.safetensors, config.json and, if the tokenizer can be saved, tokenizer.json into a folder.
@@ -1441,6 +1437,7 @@ def train_gpt(
         shuffled_batches(token_ids, length, batch_size, settings.get("seed", 0)),
         Settings(**settings),
         schedule=model.schedule,
+        loss=lambda network, inputs, targets: network(inputs, targets),
         validate=None if validation_ids is None else lambda trainer: trainer.mean_loss(validation_ids, length),
         callbacks=callbacks,
         configuration={"model": asdict(model.config)},

@@ -121,7 +121,7 @@ MODELS = {
     "attention, bytes, one block": attentive(ByteTokenizer, 1),
     "attention, BPE, two blocks": attentive(bpe_tokenizer, 2),
     "attention and Kneser-Ney, mixed": mixed_with_counts(attentive(bpe_tokenizer, 1)),
-    "GPT, bytes, with everything": gpt(ByteTokenizer, bigrams=500, softcap=10.0, dropout=0.1),
+    "GPT, bytes, with everything": gpt(ByteTokenizer, bigrams=500, dropout=0.1),
     "GPT, BPE": gpt(bpe_tokenizer),
     "GPT, BPE, as GPT-2": gpt(bpe_tokenizer, positions="learned", norm="layer", mlp="gelu", qk_norm=False, tied=True),
     "GPT and Kneser-Ney, mixed": mixed_with_counts(gpt(bpe_tokenizer)),
