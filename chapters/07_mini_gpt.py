@@ -298,9 +298,9 @@ class GPTConfig:
     ) -> "GPTConfig":
         """One dial for everything: `depth` blocks of 128 channels each, with two heads of 64 for each block.
 
-        So many channels a block has GPT-3, too (Brown et al., 2020). Four rows of bigrams for each token did well on the
-        book's validation text. The learning rate falls with the root of the depth. The steps are enough for 20 tokens a
-        weight, which is the best use of a given number of operations (Hoffmann et al., 2022) if there is that much text.
+        So many channels a block has GPT-3, too (Brown et al., 2020). The learning rate falls with the root of the depth.
+        The steps are enough for 20 tokens a weight, which is the best use of a given number of operations (Hoffmann et
+        al., 2022) if there is that much text.
 
         Args:
             depth: from 1.
@@ -394,7 +394,7 @@ class HashedBigrams(torch.nn.Module):
 class QueryKeyNorm(torch.nn.Module):
     """A part for `MultiHeadAttention`: norms queries and keys, so that no score grows without bound."""
 
-    def __init__(self, head_dim: int, norm: Callable[[int], torch.nn.Module] = RMSNorm) -> None:
+    def __init__(self, head_dim: int, norm: type[torch.nn.Module] | partial = RMSNorm) -> None:
         super().__init__()
         self.query, self.key = norm(head_dim), norm(head_dim)
 

@@ -52,6 +52,185 @@ def close(got, expected, tolerance=1e-12):
 # Batches
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.int64, np.uint8])
+def test_targets_are_the_inputs_one_token_later(kind):
+    token_ids = (np.arange(200) % 251).astype(kind)
+    inputs, targets = mini_gpt.get_batch(token_ids, 5, 7, np.random.default_rng(0))
+    assert inputs.dtype == targets.dtype == torch.int64
+    assert inputs.shape == targets.shape == (5, 7)
+    assert torch.equal(inputs + 1, targets)
+    assert torch.equal(inputs, inputs[:, :1] + torch.arange(7))
+
+
+def test_batch_is_decided_by_the_generator_and_shares_no_memory():
+    token_ids = np.arange(100)
+    first, second = (mini_gpt.get_batch(token_ids, 3, 4, np.random.default_rng(5)) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+    first[0][:] = -1
+    assert torch.equal(first[1], second[1])
+    assert token_ids.tolist() == list(range(100))
+
+
+def test_every_start_is_equally_likely_and_no_other():
+    starts = mini_gpt.get_batch(np.arange(12), 40_000, 4, np.random.default_rng(0))[0][:, 0].numpy()
+    counts = np.bincount(starts)
+    assert len(counts) == 8, "the text has 8 windows of 4 tokens with a token after them"
+    assert np.abs(counts - 5000).max() < 5 * math.sqrt(5000)
+
+
+def test_batch_comes_from_a_mapped_file_and_the_shortest_text(tmp_path):
+    np.save(tmp_path / "ids.npy", np.arange(50, dtype=np.uint16))
+    mapped = np.load(tmp_path / "ids.npy", mmap_mode="r")
+    inputs, targets = mini_gpt.get_batch(mapped, 2, 49, np.random.default_rng(0))
+    assert inputs.tolist() == [list(range(49))] * 2
+    assert targets[0, -1] == 49
+    assert mini_gpt.get_batch([3, 4], 1, 1, np.random.default_rng(0))[1].tolist() == [[4]]
+
+
+@pytest.mark.parametrize(
+    ("token_ids", "batch_size", "context_length", "says"),
+    [
+        (np.arange(4), 1, 4, "a text of 4 tokens"),
+        (np.arange(0), 1, 1, "a text of 0 tokens"),
+        (np.arange(9), 0, 2, "batch_size 0"),
+        (np.arange(9), 1, 0, "context_length 0"),
+        (np.arange(9.0), 1, 2, "integer"),
+        (np.zeros((3, 3), dtype=int), 1, 2, "integer"),
+    ],
+)
+def test_batch_refuses(token_ids, batch_size, context_length, says):
+    with pytest.raises(ValueError, match=says):
+        mini_gpt.get_batch(token_ids, batch_size, context_length, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("length", "context", "size"), [(1000, 7, 4), (65, 8, 8), (30, 29, 4), (17, 8, 5), (200, 1, 3)]
+)
+def test_each_pass_shows_every_window_once_in_a_new_order(length, context, size):
+    batch, again = (shuffled_batches(np.arange(length), context, size, seed=1) for _ in range(2))
+    in_a_pass = max(1, max(1, (length - 1) // context - 1) // size)
+    passes = []
+    for number in range(3):
+        starts = []
+        for step in range(number * in_a_pass, (number + 1) * in_a_pass):
+            inputs, targets = batch(step)
+            assert inputs.shape == (size, context)
+            assert torch.equal(inputs + 1, targets)
+            starts += inputs[:, 0].tolist()
+        if len(starts) > size:
+            assert len(set(starts)) == len(starts)
+            assert len({start % context for start in starts}) == 1, "windows of a pass overlap"
+        passes.append(starts)
+    assert len({tuple(starts) for starts in passes}) > 1 or length - 1 < 2 * context
+    last = 3 * in_a_pass - 1
+    assert torch.equal(again(last)[0], batch(last)[0]), "a batch depends on its step alone"
+    with pytest.raises(ValueError, match="windows of 9"):
+        shuffled_batches(np.arange(9), 9, 1)
+
+
+# The model
+
+
+def by_simple_names(model):
+    """A model's weights as `gpt_forward` names them."""
+    found = {"embedding": model.embedding.weight, "final_gain": model.norm.gain}
+    if not model.config.tied:
+        found["head"] = model.output.weight
+    for number, block in enumerate(model.blocks):
+        looks, thinks = block.attention, block.mlp
+        parts = {"attention_gain": looks.norm.gain, "mlp_gain": thinks.norm.gain}
+        parts |= {name: getattr(looks.part, name).weight for name in ("query", "key", "value", "output")}
+        parts |= {name: getattr(thinks.part, name).weight for name in ("expand", "contract")}
+        found |= {f"blocks.{number}.{name}": weight for name, weight in parts.items()}
+    return found
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("num_layers", "num_heads"), [(1, 1), (2, 4), (3, 2)])
+def test_function_and_module_agree_in_values_and_slopes(tied, num_layers, num_heads):
+    model = GPT(GPTConfig(50, 8, num_layers, num_heads, 16, qk_norm=False, tied=tied)).double()
+    shaken(model)
+    ids, weights = drawn_ids(3, 8), by_simple_names(model)
+    detached = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+    got, expected = mini_gpt.gpt_forward(ids, detached, num_heads), model(ids)
+    close(got, expected, 1e-6)  # the module keeps RoPE's frequencies in single precision
+    got.sin().sum().backward()
+    expected.sin().sum().backward()
+    for name, weight in weights.items():
+        close(detached[name].grad, weight.grad, 1e-6)
+
+
+def test_function_takes_any_leading_dimensions_and_says_what_is_missing():
+    weights = by_simple_names(shaken(GPT(GPTConfig(50, 8, 2, 2, 16, qk_norm=False)).double()))
+    ids = drawn_ids(2, 3, 5)
+    whole = mini_gpt.gpt_forward(ids, weights, 2)
+    assert whole.shape == (2, 3, 5, 50)
+    close(mini_gpt.gpt_forward(ids[1, 2], weights, 2), whole[1, 2])
+    assert mini_gpt.gpt_forward(ids[..., :0], weights, 2).shape == (2, 3, 0, 50)
+    del weights["blocks.1.key"]
+    with pytest.raises(ValueError, match=r"lack blocks\.1\.key"):
+        mini_gpt.gpt_forward(ids, weights, 2)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_parameters_are_counted_without_making_them(name):
+    assert mini_gpt.count_parameters(CONFIGS[name]) == GPT(CONFIGS[name]).num_parameters
+
+
+def test_published_sizes_of_gpt2():
+    sizes = {(12, 12, 768): 124_439_808, (24, 16, 1024): 354_823_168, (36, 20, 1280): 774_030_080}
+    sizes |= {(48, 25, 1600): 1_557_611_200}
+    for (layers, heads, channels), expected in sizes.items():
+        config = mini_gpt.gpt2_config(num_layers=layers, num_heads=heads, embedding_dim=channels)
+        assert mini_gpt.count_parameters(config) == expected
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_no_logit_sees_the_future(name):
+    model, ids = shaken(GPT(CONFIGS[name]).double()), drawn_ids(2, 8)
+    for place in range(1, 8):
+        changed = ids.clone()
+        changed[:, place:] = (ids[:, place:] + 1) % 50
+        close(model(changed)[:, :place], model(ids)[:, :place])
+        assert not torch.allclose(model(changed)[:, place], model(ids)[:, place])
+
+
+def test_a_new_model_finds_all_tokens_equally_likely():
+    close(GPT(TINY)(drawn_ids(2, 8)), torch.zeros(2, 8, 50))
+    assert GPT(CONFIGS["GPT-2"])(drawn_ids(2, 8)).std() < 0.2
+
+
+def test_seed_decides_the_weights_and_leaves_the_generator_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    first, second, third = GPT(TINY, seed=3), GPT(TINY, seed=3), GPT(TINY, seed=4)
+    assert torch.equal(torch.rand(3), expected)
+    assert all(map(torch.equal, first.parameters(), second.parameters()))
+    assert not torch.equal(first.embedding.weight, third.embedding.weight)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_checkpointed_activations_change_no_slope(name):
+    from dataclasses import replace
+
+    plain, saving = (shaken(GPT(replace(CONFIGS[name], dropout=0.0))).train() for _ in range(2))
+    saving.checkpoint_activations()
+    for model in (plain, saving):
+        mini_gpt.mean_cross_entropy(model(drawn_ids(2, 8)), drawn_ids(2, 8, seed=1)).backward()
+    for first, second in zip(plain.parameters(), saving.parameters(), strict=True):
+        close(first.grad, second.grad)
+
+
+def test_attention_weights_can_be_read_and_are_causal():
+    model, ids = shaken(GPT(TINY)), drawn_ids(1, 8)
+    with attention.recorded_attention(model) as seen:
+        close(model(ids), shaken(GPT(TINY))(ids), 1e-5)
+    assert len(seen) == 2
+    for weights in seen.values():
+        assert not weights[0].triu(1).any()
+
+
 def test_bigrams_see_the_token_before_only():
     part = mini_gpt.HashedBigrams(1000, 4)
     torch.nn.init.normal_(part.weight)
@@ -84,7 +263,7 @@ def test_configuration_refuses(changes, says):
 
 def test_one_dial_sets_everything():
     shallow, deep = (GPTConfig.of_depth(depth, 1000) for depth in (2, 8))
-    assert (deep.num_layers, deep.num_heads, deep.embedding_dim) == (8, 8, 512)
+    assert (deep.num_layers, deep.num_heads, deep.embedding_dim) == (8, 16, 1024)
     assert deep.learning_rate < shallow.learning_rate
     assert deep.num_steps > shallow.num_steps
     assert deep.num_steps == pytest.approx(20 * mini_gpt.num_weights(deep) / 4096, abs=1)
