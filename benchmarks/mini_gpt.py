@@ -2,7 +2,8 @@
 
 `python benchmarks/mini_gpt.py ablations --seconds 60` trains each variant for the same time and writes the chapter's
 table of variants; `python benchmarks/mini_gpt.py scaling` trains several depths on several amounts of text, each token
-once, and writes the table that the chapter fits a law to.
+once, and writes the table that the chapter fits a law to; `python benchmarks/mini_gpt.py speed` says how many tokens a
+second each depth learns from on this device, and what share of the device's best that is.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +25,9 @@ from bow2gpt.chapters.mini_gpt import GPT, GPTConfig, train_gpt
 
 FOLDER = Path(mini_gpt.__file__).resolve().parents[1]
 CONTEXT_LENGTH = 128  # as in the chapter
+
+#: Dense bf16 operations a second at best, by the vendor's data sheets.
+PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "RTX 4090": 165e12, "RTX 3090": 71e12, "T4": 65e12}
 
 
 def adamw_alone(learning_rate: float) -> Callable[[GPT], list[torch.optim.Optimizer]]:
@@ -45,6 +50,7 @@ VARIANTS: dict[str, dict] = {
     "AdamW for everything, 6e-3": {"make_optimisers": adamw_alone(6e-3)},
     "GELU": {"mlp": "gelu"},
     "SwiGLU": {"mlp": "swiglu"},
+    "RMS norm": {"norm": "rms"},
     "layer norm": {"norm": "layer"},
     "learned positions": {"positions": "learned"},
     "no QK-norm": {"qk_norm": False},
@@ -52,6 +58,7 @@ VARIANTS: dict[str, dict] = {
     "biases": {"bias": True},
     "no bigrams": {"bigrams": 0},
     "dropout 0.1": {"dropout": 0.1},
+    "cosine": {"schedule": lambda progress: mini_gpt.lr_schedule(50 * progress, 50, 1)},
     "half the learning rate": {"learning_rate": 0.5},
     "twice the learning rate": {"learning_rate": 2.0},
 }
@@ -60,7 +67,7 @@ VARIANTS: dict[str, dict] = {
 class Texts:
     """The book's text as tokens, and what turns nats per token into bits per byte."""
 
-    def __init__(self, vocabulary_size: int = 2048, validation_tokens: int = 60_000) -> None:
+    def __init__(self, vocabulary_size: int = 4096, validation_tokens: int = 60_000) -> None:
         self.tokenizer = Tokenizer.train(corpus.text("train"), vocabulary_size)
         self.train = self.tokenizer.encode(corpus.text("train")).astype(np.uint16)
         self.validation = self.tokenizer.encode(corpus.text("validation"))[:validation_tokens]
@@ -87,11 +94,13 @@ def ablations(names: list[str], seconds: float, depth: int, batch_size: int) -> 
     for name in names or VARIANTS:
         changes = dict(VARIANTS[name])
         make, seed = changes.pop("make_optimisers", GPT.make_optimisers), changes.pop("seed", 0)
+        schedule = changes.pop("schedule", None)
         config = GPTConfig.of_depth(depth, texts.tokenizer.vocabulary_size, CONTEXT_LENGTH)
         changes["learning_rate"] = config.learning_rate * changes.get("learning_rate", 1.0)
         if "mlp" in changes:
             changes["hidden_dim"] = None
         model = GPT(replace(config, **changes), seed=seed)
+        model.schedule = schedule or model.schedule
         options = {"batch_size": batch_size, "validation_ids": texts.validation, "make_optimisers": make}
         trainer = train_gpt(model, texts.train, **options, max_seconds=seconds, seed=seed)
         bits = trainer.best * texts.bits_per_nat
@@ -131,6 +140,35 @@ def scaling(depths: list[int], fractions: list[float], batch_size: int) -> None:
             write("gpt_scaling.csv", f"scaling {shown} --batch-size {batch_size}", rows)
 
 
+def speed(depths: list[int], context_length: int, batch_size: int, rows_at_once: int, **options: Any) -> list[dict]:
+    """Train each depth for a few steps, and take the median of its speed."""
+    rows = []
+    for depth in depths:
+        config = GPTConfig.of_depth(depth, 4096, context_length, bigrams=0)
+        ids = np.random.default_rng(0).integers(0, 4096, size=batch_size * context_length * 2).astype(np.uint16)
+        compiled = torch.cuda.is_available()
+        torch.compiler.reset()  # what was compiled for the depth before
+        options = {"rows_at_once": rows_at_once, "compile": compiled, "log_every": 1, "num_steps": 10} | options
+        trainer = train_gpt(GPT(config), ids, batch_size=batch_size, **options)
+        tokens_per_second = float(np.median([record.tokens_per_second for record in trainer.records[4:]]))
+        device = torch.cuda.get_device_name() if compiled else "processor"
+        flops = 6 * mini_gpt.num_weights(config) * tokens_per_second
+        best = next((peak for name, peak in PEAKS.items() if name in device), None)
+        rows.append(
+            {
+                "device": device,
+                "depth": depth,
+                "weights": mini_gpt.num_weights(config),
+                "tokens_per_second": round(tokens_per_second),
+                "teraflops": round(flops / 1e12, 1),
+                "utilisation": best and round(flops / best, 3),
+                "gigabytes": round(torch.cuda.max_memory_allocated() / 1e9, 1) if compiled else None,
+            }
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -138,16 +176,23 @@ def main() -> None:
     trials = commands.add_parser("ablations")
     trials.add_argument("names", nargs="*", help="variants; all by default")
     trials.add_argument("--seconds", type=float, default=60)
-    trials.add_argument("--depth", type=int, default=3)
+    trials.add_argument("--depth", type=int, default=2)
     trials.add_argument("--batch-size", type=int, default=32)
     scales = commands.add_parser("scaling")
     scales.add_argument("--depths", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     scales.add_argument("--fractions", type=float, nargs="+", default=[0.125, 0.25, 0.5, 1.0])
     scales.add_argument("--batch-size", type=int, default=32)
+    speeds = commands.add_parser("speed")
+    speeds.add_argument("--depths", type=int, nargs="+", default=[2, 4, 8, 16])
+    speeds.add_argument("--context-length", type=int, default=1024)
+    speeds.add_argument("--batch-size", type=int, default=128)
+    speeds.add_argument("--rows-at-once", type=int, default=32)
     given = parser.parse_args()
     torch.set_flush_denormal(True)
     if given.command == "ablations":
         ablations(given.names, given.seconds, given.depth, given.batch_size)
+    elif given.command == "speed":
+        speed(given.depths, given.context_length, given.batch_size, given.rows_at_once)
     else:
         scaling(given.depths, given.fractions, given.batch_size)
 

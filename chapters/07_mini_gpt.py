@@ -298,9 +298,9 @@ class GPTConfig:
     ) -> "GPTConfig":
         """One dial for everything: `depth` blocks of 128 channels each, with two heads of 64 for each block.
 
-        So many channels a block has GPT-3, too (Brown et al., 2020). The learning rate falls with the root of the depth.
-        The steps are enough for 20 tokens a weight, which is the best use of a given number of operations (Hoffmann et
-        al., 2022) if there is that much text.
+        So many channels a block has GPT-3, too (Brown et al., 2020). The rate falls with the root of the depth. The
+        steps are enough for 20 tokens a weight, which is the best use of a given number of operations (Hoffmann et al.,
+        2022) if there is that much text.
 
         Args:
             depth: from 1.
@@ -718,7 +718,8 @@ class GPT(ReadsInWindows):
             {"params": vectors, "lr": 0.5 * rate, "weight_decay": 0.0},
         ]
         fused = _device(self).type in ("cpu", "cuda")
-        adamw = torch.optim.AdamW([each for each in groups if each["params"]], betas=(0.8, 0.95), eps=1e-10, fused=fused)
+        groups = [each for each in groups if each["params"]]
+        adamw = torch.optim.AdamW(groups, betas=(0.8, 0.95), eps=1e-10, fused=fused)
         return [adamw, Muon(matrices, rate, momentum=0.9, weight_decay=self.config.weight_decay)]
 
     @staticmethod

@@ -280,7 +280,7 @@ class Trainer:
             inputs, targets = windows(token_ids, starts[first : first + batch_size], context_length)
             if first + batch_size >= len(starts):
                 targets[-1, :overlap] = IGNORED
-            with self.autocast():
+            with self.autocast(), torch.compiler.set_stance("force_eager"):  # batches of other shapes: do not compile
                 loss = self.loss(self.model, self._on_device(inputs), self._on_device(targets))
             total += loss.item() * int((targets != IGNORED).sum())
         self.model.train()
