@@ -203,7 +203,7 @@ print(gpt_forward(torch.tensor([0, 1]), pencil, num_heads=1).round(decimals=2))
 #
 # There are choices to make, and the next decade will make others. So the model is not written with a branch for each option. A *configuration* names the parts; tables
 # turn names into parts; the model only strings them together. Read the attributes: each is a decision, and each is put on trial further down. The last lines are the *one dial*. Give a depth, and
-# everything else follows: 64 channels for each head, as many heads as blocks, a learning rate that falls with the depth, and enough steps for twenty tokens a weight, which
+# everything else follows: 128 channels and two heads for each block, a learning rate that falls with the depth, and enough steps for twenty tokens a weight, which
 # Hoffmann et al. (2022) found to be the best use of a given number of operations.
 
 # %% tags=["export"]
@@ -315,7 +315,7 @@ class GPTConfig:
         if depth < 1:
             raise ValueError(f"got depth {depth}; a GPT has at least one block")
         dial = {"num_layers": depth, "num_heads": 2 * depth, "embedding_dim": 128 * depth}
-        dial |= {"bigrams": 4 * vocabulary_size, "learning_rate": 0.03 / depth**0.5}
+        dial |= {"norm": "layer", "bigrams": 4 * vocabulary_size, "learning_rate": 0.03 / depth**0.5}
         config = cls(vocabulary_size, context_length, **dial | changes)
         steps = max(1, round(20 * num_weights(config) / tokens_per_step))
         return replace(config, **{"num_steps": steps} | changes)
@@ -323,8 +323,8 @@ class GPTConfig:
 
 # %% [markdown]
 # Now the tables, and the few parts that chapter 06 does not have. *SwiGLU* multiplies one hidden layer with another. *Learned positions* are a vector for each place, as in GPT-2. *QK-norm* norms queries and
-# keys, so that no score grows without bound when the learning rate is bold. *Hashed bigrams* give each pair of neighbouring tokens a vector of its own: chapter 02 in a corner of chapter 07. A *soft cap* keeps the
-# logits from running away. And `make_block` puts a block together.
+# keys, so that no score grows without bound when the learning rate is bold. *Hashed bigrams* give each pair of neighbouring tokens a vector of its own, as the fastest public
+# training runs do (Jordan et al., 2024 and after): chapter 02 in a corner of chapter 07. And `make_block` puts a block together.
 
 # %% tags=["export"]
 NORMS = {
@@ -379,7 +379,8 @@ class LearnedPositions(torch.nn.Module):
 class HashedBigrams(torch.nn.Module):
     """A vector for each token and the one before it: token ids (batch, time) -> (batch, time, embedding_dim).
 
-    There are more pairs than rows; which pairs share one is a matter of chance (hashing). The first token has none.
+    There are more pairs than rows; which pairs share one is a matter of chance (hashing, with the constants of the
+    modded-nanogpt repository, 2026). The first token has none.
     """
 
     def __init__(self, num_rows: int, embedding_dim: int) -> None:
@@ -811,7 +812,10 @@ print(model(torch.tensor([[1, 2, 3]])).shape, f"{model.num_parameters:,} paramet
 
 # %% tags=["export"]
 def num_weights(config: GPTConfig) -> int:
-    """Weights that a token is multiplied with: matrices of the blocks and the output layer (Kaplan et al., 2020)."""
+    """Weights that a token is multiplied with: matrices of the blocks and the output layer.
+
+    Kaplan et al. (2020) leave the output layer out, which matters little in large models.
+    """
     channels, matrices = config.embedding_dim, 3 if config.mlp == "swiglu" else 2
     block = 4 * channels**2 + matrices * channels * config.hidden_dim
     return config.num_layers * block + config.vocabulary_size * channels
@@ -847,7 +851,7 @@ for name, (layers, heads, channels) in shapes.items():
 #
 # ### Drawing: four knobs
 #
-# The model gives a distribution; somebody has to draw. *Temperature* divides the logits: below 1 the favourite gains, above 1 the outsiders. But the outsiders are many. With 2,048 tokens of which 2,000 are nonsense at $\frac1{10000}$ each, one draw in five is nonsense, and one bad token
+# The model gives a distribution; somebody has to draw. *Temperature* divides the logits: below 1 the favourite gains, above 1 the outsiders. But the outsiders are many. With 4,096 tokens of which 4,000 are nonsense at $\frac1{20000}$ each, one draw in five is nonsense, and one bad token
 # spoils all that follow. So the tail is cut off. *Top-k* leaves the $k$ most probable. *Top-p*, also called nucleus sampling, leaves the fewest that reach $p$ together. *Min-p* leaves those at least $p$ times as probable as the favourite.
 #
 # By hand: probabilities 0.1, 0.4, 0.2, 0.3. Top-2 leaves 0.4 and 0.3. Top-p with 0.8 goes down the list, 0.4, 0.7, 0.9: three are left. Min-p with 0.6 asks for at least $0.6 \cdot 0.4 = 0.24$: two are left. What is left is divided by its sum.
@@ -904,7 +908,7 @@ def top_p_filter(logits: torch.Tensor, p: float) -> torch.Tensor:
 
 
 def min_p_filter(logits: torch.Tensor, p: float) -> torch.Tensor:
-    """Leave the tokens at least p times as probable as the most probable one (Nguyen et al., 2024).
+    """Leave the tokens at least p times as probable as the most probable one (Nguyen et al., 2025).
 
     Args:
         logits: shape (..., vocabulary).
@@ -1005,14 +1009,15 @@ for name, kept in {
 #
 # A new network does not know where it is going, so the first steps are short; a trained one is looking for the bottom of a valley, so the last ones are short, too. GPT-3 rises in a straight line and falls along half a cosine. By hand: ten
 # steps, two of them warm-up. The shares are $\frac12, 1$, then with $\frac{1 + \cos(\pi s / 8)}{2}$ for $s = 0, 1, \ldots$: $1, 0.96, 0.85, 0.69, 0.5, \ldots$ What is "1" in learning rate is another question, and depends on the optimiser.
+# (The model's own `schedule` stays at the top for two fifths of the way and then falls in a straight line: the table of trials below shows what the cosine costs.)
 
 # %% tags=["export"]
 def lr_schedule(step: float, num_steps: int, warmup_steps: int, floor: float = 0.0) -> float:
     """What share of the highest learning rate to use: up in a line, then down along a cosine.
 
     In the warm-up, step s (from 0) has (s + 1) / warmup_steps. The way down is half a cosine (Loshchilov and Hutter,
-    2017), as for GPT-3 (Brown et al., 2020): from 1 when the warm-up ends, step = warmup_steps, to `floor` when the
-    training does, step = num_steps.
+    2017): from 1 when the warm-up ends, step = warmup_steps, to `floor` when the training does, step = num_steps. (GPT-3
+    reaches its floor somewhat earlier; Brown et al., 2020.)
 
     Args:
         step: steps done; after the last one, the share stays `floor`.
@@ -1452,17 +1457,17 @@ def train_gpt(
 # %% [markdown]
 # ## On real text
 #
-# The text is the book's training split over chapter 04's 2,048 tokens, two bytes each, in a file that is mapped into memory. The dial stands at a depth of 3, or at 8 if there is a card.
+# The text is the book's training split over 4,096 tokens of chapter 01's tokenizer, two bytes each, in a file that is mapped into memory. The dial stands at a depth of 2, or at 6 if there is a card.
 
 # %%
 from bow2gpt.chapters.language_features import Tokenizer
 from bow2gpt.token_files import read_tokens, write_tokens
 
 train_text, validation_text = corpus.text("train"), corpus.text("validation")
-tokenizer = Tokenizer.train(train_text, 2048)
+tokenizer = Tokenizer.train(train_text, 4096)
 folder = Path(tempfile.mkdtemp())
 write_tokens(folder / "train.npy", tokenizer.encode(train_text))
-train_ids = read_tokens(folder / "train.npy", 2048, context_length=128)
+train_ids = read_tokens(folder / "train.npy", 4096, context_length=128)
 validation_ids = tokenizer.encode(validation_text)
 bits_per_nat = len(validation_ids) / len(validation_text.encode()) / np.log(2)  # per byte, from nats per token
 print(
@@ -1471,7 +1476,7 @@ print(
 
 # %%
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-DEPTH, BATCH_SIZE = (8, 128) if DEVICE == "cuda" else (3, 32)
+DEPTH, BATCH_SIZE = (6, 128) if DEVICE == "cuda" else (2, 32)
 config = GPTConfig.of_depth(DEPTH, tokenizer.vocabulary_size, context_length=128)
 gpt = GPT(config, tokenizer)
 print(f"{gpt.num_parameters:,} parameters, {num_weights(config):,} of them in products; on {DEVICE}")
@@ -1487,7 +1492,7 @@ from bow2gpt.watching import LiveCurve, ProgressBar, Samples
 watchers = [
     ProgressBar(desc="training", mininterval=2),
     LiveCurve(seconds=15),
-    Samples([20, 60, 200, 600], lambda model: model.generate(30, "Fellow citizens", temperature=0.8)),
+    Samples([10, 30, 100, 250], lambda model: model.generate(30, "Fellow citizens", temperature=0.8)),
 ]
 trainer = train_gpt(
     gpt,
@@ -1496,7 +1501,7 @@ trainer = train_gpt(
     validation_ids=validation_ids[:20_000],
     callbacks=watchers,
     max_seconds=100,
-    evaluate_every=200,
+    evaluate_every=100,
 )
 
 # %%
@@ -1508,20 +1513,67 @@ print(
 print(f"{speed / 1e9:.0f} billion operations a second; validation loss {trainer.best * bits_per_nat:.3f} bits per byte")
 
 # %% [markdown]
-# First it learns which tokens are frequent, then which follow which (word endings, *of the*), then phrases, then sentences that agree with themselves for a while. From here on this model is used for everything.
-# (If you have a trained one in a folder, `gpt = GPT.load(folder)` puts it in its place, and the cells below work as they are.)
+# First it learns which tokens are frequent, then which follow which (word endings, *of the*), then phrases, then sentences that agree with themselves for a while.
+#
+# ### The same text, twenty-four times
+#
+# You stopped after about half a pass over the text. Reading it again costs only time. But a network that reads the same two million tokens over and over begins to learn *them*, and not the language: its training loss falls and falls while the validation loss turns round and climbs. Three brakes help. *Dropout* silences
+# a share of the channels at random, so that nothing may rest on a single one. *Weight decay* shrinks what is not renewed, above all in the vectors of rare tokens. And fewer weights have less room for quotations. How much of each? Ask the validation text: `python benchmarks/checkpoint.py choose` trained the variants below on a
+# graphics card, twenty-four passes each. The gap between the first two columns is what was learned by heart.
 
 # %%
-sample_ids = validation_ids[:30_000]
-sample = tokenizer.decode(sample_ids)
-sample_bytes = len(sample.encode())
-gpt_log_probs = gpt.token_log_probs(sample)
-gpt_bits = -gpt_log_probs.sum() / np.log(2) / sample_bytes
-print(f"{sample_bytes / 1e3:.0f} kB of validation text: {gpt_bits:.3f} bits per byte")
+table = resources.files("bow2gpt").joinpath("gpt_choices.csv").read_text(encoding="utf-8").splitlines()
+print(f"{'variant':45} training  validation  (bits per byte)")
+for row in csv.DictReader(line for line in table if not line.startswith("#")):
+    print(f"{row['variant']:45} {float(row['training']):8.3f} {float(row['validation']):11.3f}")
 
 # %% [markdown]
-# This is a little less than the validation loss above, since here every token has at least half a window behind it.
-#
+# The best of them is the book's *checkpoint*: its weights, in 16 bits, lie in the repository with a card that says where they come from. `python benchmarks/checkpoint.py train` makes them anew. Here is its life, and what the card says.
+
+# %%
+from bow2gpt import checkpoints
+
+card = checkpoints.facts("mini_gpt")
+print(f"{card['parameters']:,} parameters, {card['steps']:,} steps, {card['passes']:.0f} passes")
+print(f"{card['seconds']:.0f} s on one {card['device']}: {card['tokens_per_second']:,} tokens a second")
+print(f"{card['flops']:.1e} operations, {card['utilisation']:.0%} of what the device can do")
+print(f"bits per byte: validation {card['validation']:.3f}, test {card['test']:.3f}")
+
+# %%
+with open(checkpoints.WEIGHTS / "mini_gpt" / "log.csv", encoding="utf-8") as file:
+    log = [row for row in csv.DictReader(file)]
+looks = [row for row in log if row["validation_loss"]]
+passes, training = ([float(row[name]) for row in log] for name in ("tokens", "loss"))
+fig, ax = plt.subplots()
+ax.plot(np.array(passes) / len(train_ids), np.array(training) * bits_per_nat, marker="", label="training, with dropout")
+ax.plot(
+    [float(row["tokens"]) / len(train_ids) for row in looks],
+    [float(row["validation_loss"]) * bits_per_nat for row in looks],
+    label="validation",
+)
+ax.set(
+    title="Does it learn the language, or the text?", xlabel="passes over the text", ylabel="bits per byte", ylim=(0.9, 1.8)
+)
+ax.legend()
+figures.show(
+    fig,
+    alt="Bits per byte against passes over the text. Both curves fall steeply in the first pass; the validation curve stays flat until the rate falls, then sinks to 1.10 while the training curve goes below it.",
+)
+
+# %% [markdown]
+# It never turns round: the brakes hold, and most of the gain comes when the rate falls. From here on *this* model is used, on every machine. (If you have trained one of your own and saved it, `gpt = GPT.load(folder)` puts it in its place, and the cells below work as they are.)
+
+# %%
+yours, gpt = gpt, GPT.load(checkpoints.WEIGHTS / "mini_gpt").to(DEVICE)
+sample_ids = validation_ids[:10_000]
+sample = tokenizer.decode(sample_ids)
+sample_bytes = len(sample.encode())
+log_probs = {name: model.token_log_probs(sample) for name, model in {"yours": yours, "the checkpoint": gpt}.items()}
+bits = {name: -each.sum() / np.log(2) / sample_bytes for name, each in log_probs.items()}
+print(f"{sample_bytes / 1e3:.0f} kB of validation text, bits per byte:", {name: round(n, 3) for name, n in bits.items()})
+gpt_log_probs, gpt_bits = log_probs["the checkpoint"], bits["the checkpoint"]
+
+# %% [markdown]
 # ### Every part on trial
 #
 # Is each part worth its time? The fair question is not "is it better after so many steps" but "after so many seconds": a part that is twice as good and three times as slow is no gain. `python benchmarks/mini_gpt.py ablations` gives each variant the
@@ -1565,7 +1617,7 @@ def everything_by_adamw(model: GPT) -> list[torch.optim.Optimizer]:
 # %%
 race = {}
 for name, make in {"Muon and AdamW": GPT.make_optimisers, "AdamW alone": everything_by_adamw}.items():
-    racer = GPT.of_depth(2, 2048, context_length=128)
+    racer = GPT.of_depth(2, 4096, context_length=128)
     race[name] = train_gpt(racer, train_ids, make_optimisers=make, max_seconds=8).records
     print(f"{name:15} {len(race[name])} steps, loss {np.mean([record.loss for record in race[name][-10:]]):.2f} nats")
 
@@ -1725,7 +1777,7 @@ def greedy(prompt: str, num_tokens: int, halves: bool) -> list[int]:
 
     def next_logits(ids: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode(), torch.autocast(DEVICE, torch.bfloat16, enabled=halves):
-            return gpt(ids[None, -128:].to(next(gpt.parameters()).device))[0, -1].float()
+            return gpt(ids[None, -gpt.context_length :].to(next(gpt.parameters()).device))[0, -1].float()
 
     return list(generate(next_logits, torch.tensor(tokenizer.encode(prompt)), num_tokens, temperature=0))
 
@@ -1898,12 +1950,12 @@ def training_memory(
 
 
 # %% [markdown]
-# If the formula is any good, it should give the published numbers of real runs. Parameters, tokens and utilisation come from the reports; the hours are then compared with those reported. An A100 does 312 trillion bf16 operations a second.
+# If the formula is any good, it should give the published numbers of real runs. Parameters, tokens and speed come from the reports; the hours are then compared with those reported. GPT-3 has no hours in its report, so there only the operations can be compared. An A100 does 312 trillion bf16 operations a second.
 #
 # * *GPT-2 124M*, trained anew in llm.c (Karpathy, 2024): ten billion tokens, eight A100s, about 90 minutes, up to 60 % utilisation, 14 dollars an hour for the eight.
 # * *GPT-3* (Brown et al., 2020): 174.6 billion parameters, 300 billion tokens; the paper gives $3.14 \cdot 10^{23}$ operations.
 # * *LLaMA-7B* (Touvron et al., 2023): 6.7 billion parameters, a trillion tokens, 82,432 hours; the speed, 380 tokens a second and card, is that of its largest sister, of 65.2 billion.
-# * *BLOOM* (Le Scao et al., 2022): 176 billion parameters, 366 billion tokens, activations computed again, 150 trillion operations a second and card of 312; 1,082,990 hours.
+# * *BLOOM* (Le Scao et al., 2022): 176 billion parameters, 366 billion tokens, activations computed again; by its model card about 150 trillion operations a second and card of 312, and 1,082,990 hours.
 
 # %%
 A100 = 312e12
@@ -1921,7 +1973,7 @@ for name, (run, hours) in reported.items():
     )
 
 # %% [markdown]
-# Within 15 percent, over four powers of ten, from one line of arithmetic. (The dollars assume two an hour where no price is given. They pay for the last run alone; the failed ones, the people and the text are not in it.)
+# Within 15 percent, over nearly five powers of ten, from one line of arithmetic. (The dollars assume two an hour where no price is given. They pay for the last run alone; the failed ones, the people and the text are not in it.)
 #
 # ### The story of the 3090
 #
@@ -1975,7 +2027,7 @@ right.set(title="What does it cost?", xlabel="parameters, 20 tokens each", ylabe
 left.legend()
 figures.show(
     fig,
-    alt="Left: days of training against parameters for one 3090, 8 and 1,024 A100s; a year's work of one card is below three billion parameters. Right: dollars grow with the square of the parameters, from tens to hundreds of millions.",
+    alt="Left: days of training against parameters for one 3090, 8 and 1,024 A100s; a year's work of one card is below three billion parameters. Right: dollars grow with the square of the parameters, from about five to hundreds of millions.",
 )
 
 # %% [markdown]
@@ -2085,7 +2137,7 @@ def three_before(token_ids: np.ndarray) -> np.ndarray:
 
 
 # %%
-frequency = np.bincount(train_ids, minlength=2048)
+frequency = np.bincount(train_ids, minlength=4096)
 rank = np.argsort(np.argsort(-frequency))[sample_ids]
 gain = (gpt_log_probs - counts_log_probs) / np.log(2)
 known = np.zeros(len(sample_ids), dtype=bool)
@@ -2095,7 +2147,7 @@ left.plot([0, *shares, 1], [counts_bits, *mixed, gpt_bits])
 left.set(
     title="Do they know the same?", xlabel="share of the GPT (0: counts alone)", ylabel="bits per byte, validation"
 )
-bins = [0, 16, 64, 256, 1024, 2048]
+bins = [0, 16, 64, 256, 1024, 4096]
 for group, label in ((known, "three before were seen together"), (~known, "were not")):
     means = [gain[group & (rank >= low) & (rank < high)].mean() for low, high in zip(bins, bins[1:])]
     right.plot(range(5), means, label=label)
@@ -2171,7 +2223,7 @@ llama, gpt2 = (estimate_training_cost(*reported[name][0]) for name in ("LLaMA-7B
 claims.verdict(
     30,
     "Training from scratch costs hundreds of thousands; one trades time for money.",
-    f"by 6 N D, which meets four published runs within 15 %: LLaMA-7B {llama.money:,.0f} dollars at 2 an A100 hour, GPT-3's operations {estimate_training_cost(*reported['GPT-3'][0]).money:,.0f}; but GPT-2's smallest size {gpt2.money:.0f}, and ours nothing "
+    f"by 6 N D, which meets the hours of three published runs and the operations of a fourth within 15 %: LLaMA-7B {llama.money:,.0f} dollars at 2 an A100 hour, GPT-3's operations {estimate_training_cost(*reported['GPT-3'][0]).money:,.0f}; but GPT-2's smallest size {gpt2.money:.0f}, and ours nothing "
     "to speak of. Cards and days trade one for one, while the bill stays. The price is a matter of size, over seven powers of ten; for a model that one would offer to others, the claim is right.",
     "holds",
 )
@@ -2243,14 +2295,16 @@ figures.show(
 # * A. Holtzman, J. Buys, L. Du, M. Forbes and Y. Choi (2020). *The curious case of neural text degeneration.* ICLR.
 # * J. Kaplan et al. (2020). *Scaling laws for neural language models.* arXiv:2001.08361.
 # * C. Raffel et al. (2020). *Exploring the limits of transfer learning with a unified text-to-text Transformer.* JMLR 21.
-# * S. Rajbhandari, J. Rasley, O. Ruwase and Y. He (2020). *ZeRO: memory optimizations toward training trillion parameter models.* SC. And S. Rajbhandari et al. (2021). *ZeRO-Infinity.* SC.
+# * S. Rajbhandari, J. Rasley, O. Ruwase and Y. He (2020). *ZeRO: memory optimizations toward training trillion parameter models.* SC. And S. Rajbhandari et al. (2021). *ZeRO-Infinity: breaking the GPU memory wall for extreme scale deep learning.* SC.
 # * N. Shazeer (2020). *GLU variants improve Transformer.* arXiv:2002.05202.
-# * D. R. So et al. (2021). *Primer: searching for efficient Transformers for language modeling.* NeurIPS.
-# * J. Hoffmann et al. (2022). *Training compute-optimal large language models.* NeurIPS.
+# * NVIDIA (2020). *NVIDIA Ampere GA102 GPU architecture.* White paper.
+# * J. Su et al. (2021). *RoFormer: enhanced Transformer with rotary position embedding.* arXiv:2104.09864.
+# * D. R. So et al. (2021). *Searching for efficient Transformers for language modeling.* NeurIPS.
+# * J. Hoffmann et al. (2022). *Training compute-optimal large language models.* arXiv:2203.15556. And T. Besiroglu et al. (2024), who fitted its third method anew: *Chinchilla scaling: a replication attempt.* arXiv:2404.10102.
 # * V. Korthikanti et al. (2022). *Reducing activation recomputation in large Transformer models.* arXiv:2205.05198.
 # * T. Le Scao et al. (2022). *BLOOM: a 176B-parameter open-access multilingual language model.* arXiv:2211.05100.
 # * H. Touvron et al. (2023). *LLaMA: open and efficient foundation language models.* arXiv:2302.13971.
-# * Gemma Team (2024). *Gemma 2: improving open language models at a practical size.* arXiv:2408.00118.
+# * A. Karpathy (2024). *Reproducing GPT-2 (124M) in llm.c in 90 minutes for $20.* github.com/karpathy/llm.c/discussions/481.
 # * K. Jordan et al. (2024). *Muon: an optimizer for hidden layers in neural networks.* kellerjordan.github.io/posts/muon.
 # * M. N. Nguyen et al. (2025). *Turning up the heat: min-p sampling for creative and coherent LLM outputs.* ICLR. arXiv:2407.01082.
 # * H. He and Thinking Machines Lab (2025). *Defeating nondeterminism in LLM inference.* thinkingmachines.ai.

@@ -15,6 +15,18 @@ from torch import Tensor, nn
 
 from bow2gpt.course.paths import atomic_path, write_atomically
 
+#: The book's own weights, a folder each: model.safetensors, config.json, tokenizer.json, facts.json and a card.
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+def facts(name: str) -> dict[str, Any]:
+    """What is known of the training of the book's own weights of that name.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    return _read_json(WEIGHTS / name / "facts.json")
+
 
 def write_model(folder: str | Path, tensors: Mapping[str, Tensor], fields: Mapping[str, Any], tokenizer: Any) -> None:
     """Write model.safetensors, config.json and, if the tokenizer can be saved, tokenizer.json.

@@ -36,12 +36,14 @@ class Rung:
     Attributes:
         chapter: number of the chapter that built it; 0 for a compressor, which is a reference line.
         label: what the figure calls it.
-        build: trains the model on the training split.
+        build: trains the model on the training split, or reads weights that were trained on it.
+        weights: folder of committed weights, whose card says how many seconds of a graphics card they took.
     """
 
     chapter: int
     label: str
     build: Callable[[], LanguageModel] | None
+    weights: str | None = None
 
 
 def _unigram(vocabulary_size: int = 256, taught: bool = True) -> Callable[[], LanguageModel]:
@@ -71,14 +73,11 @@ def _ngram(order: int, smoothing: str = "modified_kneser_ney", over: str = "byte
 
 def _log_bilinear(mixed: bool = False) -> Callable[[], LanguageModel]:
     def build() -> LanguageModel:
-        from bow2gpt.chapters import counting_models, embeddings
+        from bow2gpt.chapters import embeddings
 
         text, tokenizer = corpus.text("train"), _bpe(2048)
         model = embeddings.LogBilinearModel.fit(text, tokenizer)
-        if not mixed:
-            return model
-        counting = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
-        return embeddings.MixtureModel.fit([model, counting], corpus.text("validation")[:200_000])
+        return _mixed_with_counts(model) if mixed else model
 
     return build
 
@@ -87,15 +86,12 @@ def _mlp(mixed: bool = False) -> Callable[[], LanguageModel]:
     """The neural language model of chapter 04, alone or mixed with Kneser-Ney over the same tokens."""
 
     def build() -> LanguageModel:
-        from bow2gpt.chapters import counting_models, embeddings, mlps
+        from bow2gpt.chapters import mlps
 
         text, tokenizer = corpus.text("train"), _bpe(2048)
         model = mlps.NeuralLanguageModel(tokenizer)
         mlps.train_language_model(model, tokenizer.encode(text), num_steps=2640)
-        if not mixed:
-            return model
-        counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
-        return embeddings.MixtureModel.fit([model, counts], corpus.text("validation")[:200_000])
+        return _mixed_with_counts(model) if mixed else model
 
     return build
 
@@ -104,15 +100,12 @@ def _lstm(mixed: bool = False) -> Callable[[], LanguageModel]:
     """The LSTM language model of chapter 05, alone or mixed with Kneser-Ney over the same tokens."""
 
     def build() -> LanguageModel:
-        from bow2gpt.chapters import counting_models, embeddings, sequences
+        from bow2gpt.chapters import sequences
 
         text, tokenizer = corpus.text("train"), _bpe(2048)
         model = sequences.LSTMLanguageModel(tokenizer)
         sequences.train_recurrent(model, tokenizer.encode(text), num_steps=2100)
-        if not mixed:
-            return model
-        counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
-        return embeddings.MixtureModel.fit([model, counts], corpus.text("validation")[:200_000])
+        return _mixed_with_counts(model) if mixed else model
 
     return build
 
@@ -121,34 +114,48 @@ def _attention(mixed: bool = False) -> Callable[[], LanguageModel]:
     """The two blocks of chapter 06, alone or mixed with Kneser-Ney over the same tokens."""
 
     def build() -> LanguageModel:
-        from bow2gpt.chapters import attention, counting_models, embeddings
+        from bow2gpt.chapters import attention
 
         text, tokenizer = corpus.text("train"), _bpe(2048)
         model = attention.AttentionLanguageModel(tokenizer)
         attention.train_attention_model(model, tokenizer.encode(text), num_steps=1000)
-        if not mixed:
-            return model
-        counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
-        return embeddings.MixtureModel.fit([model, counts], corpus.text("validation")[:200_000])
+        return _mixed_with_counts(model) if mixed else model
 
     return build
 
 
 def _gpt(mixed: bool = False) -> Callable[[], LanguageModel]:
-    """The mini-GPT of chapter 07 after five minutes on two cores, alone or mixed with Kneser-Ney."""
+    """The mini-GPT of chapter 07 after about five minutes on two cores, alone or mixed with Kneser-Ney."""
 
     def build() -> LanguageModel:
-        from bow2gpt.chapters import counting_models, embeddings, mini_gpt
+        from bow2gpt.chapters import mini_gpt
 
-        text, tokenizer = corpus.text("train"), _bpe(2048)
-        model = mini_gpt.GPT.of_depth(4, 2048, context_length=128, tokenizer=tokenizer)
-        mini_gpt.train_gpt(model, tokenizer.encode(text), max_seconds=300)
-        if not mixed:
-            return model
-        counts = counting_models.NGramModel.fit(text, 5, tokenizer=tokenizer)
-        return embeddings.MixtureModel.fit([model, counts], corpus.text("validation")[:200_000])
+        text, tokenizer = corpus.text("train"), _bpe(4096)
+        model = mini_gpt.GPT.of_depth(2, 4096, context_length=128, tokenizer=tokenizer)
+        mini_gpt.train_gpt(model, tokenizer.encode(text), num_steps=850)
+        return _mixed_with_counts(model) if mixed else model
 
     return build
+
+
+def _committed_gpt(mixed: bool = False) -> Callable[[], LanguageModel]:
+    """The mini-GPT whose weights are in the repository, alone or mixed with Kneser-Ney."""
+
+    def build() -> LanguageModel:
+        from bow2gpt import checkpoints
+        from bow2gpt.chapters import mini_gpt
+
+        model = mini_gpt.GPT.load(checkpoints.WEIGHTS / "mini_gpt")
+        return _mixed_with_counts(model) if mixed else model
+
+    return build
+
+
+def _mixed_with_counts(model: LanguageModel) -> LanguageModel:
+    from bow2gpt.chapters import counting_models, embeddings
+
+    counts = counting_models.NGramModel.fit(corpus.text("train"), 5, tokenizer=model.tokenizer)
+    return embeddings.MixtureModel.fit([model, counts], corpus.text("validation")[:200_000])
 
 
 def _bpe(vocabulary_size: int) -> AnyTokenizer:
@@ -184,6 +191,10 @@ RUNGS: dict[str, Rung] = {
     "attention-and-counts": Rung(6, "Attention and Kneser-Ney, mixed", _attention(mixed=True)),
     "gpt": Rung(7, "GPT, five minutes, BPE", _gpt()),
     "gpt-and-counts": Rung(7, "GPT and Kneser-Ney, mixed", _gpt(mixed=True)),
+    "gpt-committed": Rung(7, "GPT, a minute on a GPU", _committed_gpt(), weights="mini_gpt"),
+    "gpt-committed-and-counts": Rung(
+        7, "The same and Kneser-Ney, mixed", _committed_gpt(mixed=True), weights="mini_gpt"
+    ),
 }
 
 
@@ -236,6 +247,10 @@ def measure(names: Sequence[str], report: Callable[[str], None] = print) -> None
         rung = RUNGS[name]
         row = {"name": name, "chapter": rung.chapter, "label": rung.label}
         row |= _measure_model(rung.build) if rung.build else {"bits_per_byte": f"{compressed[rung.label]:.3f}"}
+        if rung.weights:
+            from bow2gpt import checkpoints
+
+            row["train_seconds"] = str(checkpoints.facts(rung.weights)["seconds"])
         stored = {old["name"]: old for old in rows()} | {name: row}
         _store([stored[key] for key in RUNGS if key in stored])
         report(f"{name}: {row['bits_per_byte']} bits per byte")
@@ -275,11 +290,13 @@ def table() -> str:
     """The ladder as text, one rung a line."""
     features = [feature for feature in FEATURES if any(row.get(feature) for row in rows())]
     head = ["rung", "bits/byte", *features, "parameters", "training, 1 core", "tokens/s"]
+    on_a_card = {name for name, rung in RUNGS.items() if rung.weights}
     lines = [head]
     for row in sorted(rows(), key=lambda row: -float(row["bits_per_byte"])):
         accuracies = [f"{float(row[feature]):.0%}" if row[feature] else "" for feature in features]
         parameters = f"{int(row['parameters']):,}" if row["parameters"] else ""
         seconds = f"{row['train_seconds']} s" if row["train_seconds"] else ""
+        seconds += " of a GPU" if row["name"] in on_a_card else ""
         lines.append([row["label"], row["bits_per_byte"], *accuracies, parameters, seconds, row["tokens_per_second"]])
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     first, *others = widths

@@ -234,7 +234,7 @@ class GPTConfig:
         if depth < 1:
             raise ValueError(f"got depth {depth}; a GPT has at least one block")
         dial = {"num_layers": depth, "num_heads": 2 * depth, "embedding_dim": 128 * depth}
-        dial |= {"bigrams": 4 * vocabulary_size, "learning_rate": 0.03 / depth**0.5}
+        dial |= {"norm": "layer", "bigrams": 4 * vocabulary_size, "learning_rate": 0.03 / depth**0.5}
         config = cls(vocabulary_size, context_length, **dial | changes)
         steps = max(1, round(20 * num_weights(config) / tokens_per_step))
         return replace(config, **{"num_steps": steps} | changes)
@@ -292,7 +292,8 @@ class LearnedPositions(torch.nn.Module):
 class HashedBigrams(torch.nn.Module):
     """A vector for each token and the one before it: token ids (batch, time) -> (batch, time, embedding_dim).
 
-    There are more pairs than rows; which pairs share one is a matter of chance (hashing). The first token has none.
+    There are more pairs than rows; which pairs share one is a matter of chance (hashing, with the constants of the
+    modded-nanogpt repository, 2026). The first token has none.
     """
 
     def __init__(self, num_rows: int, embedding_dim: int) -> None:
@@ -678,7 +679,10 @@ def gpt2_config(
 
 
 def num_weights(config: GPTConfig) -> int:
-    """Weights that a token is multiplied with: matrices of the blocks and the output layer (Kaplan et al., 2020)."""
+    """Weights that a token is multiplied with: matrices of the blocks and the output layer.
+
+    Kaplan et al. (2020) leave the output layer out, which matters little in large models.
+    """
     channels, matrices = config.embedding_dim, 3 if config.mlp == "swiglu" else 2
     block = 4 * channels**2 + matrices * channels * config.hidden_dim
     return config.num_layers * block + config.vocabulary_size * channels
@@ -749,7 +753,7 @@ def top_p_filter(logits: torch.Tensor, p: float) -> torch.Tensor:
 
 
 def min_p_filter(logits: torch.Tensor, p: float) -> torch.Tensor:
-    """Leave the tokens at least p times as probable as the most probable one (Nguyen et al., 2024).
+    """Leave the tokens at least p times as probable as the most probable one (Nguyen et al., 2025).
 
     Args:
         logits: shape (..., vocabulary).
@@ -839,8 +843,8 @@ def lr_schedule(step: float, num_steps: int, warmup_steps: int, floor: float = 0
     """What share of the highest learning rate to use: up in a line, then down along a cosine.
 
     In the warm-up, step s (from 0) has (s + 1) / warmup_steps. The way down is half a cosine (Loshchilov and Hutter,
-    2017), as for GPT-3 (Brown et al., 2020): from 1 when the warm-up ends, step = warmup_steps, to `floor` when the
-    training does, step = num_steps.
+    2017): from 1 when the warm-up ends, step = warmup_steps, to `floor` when the training does, step = num_steps. (GPT-3
+    reaches its floor somewhat earlier; Brown et al., 2020.)
 
     Args:
         step: steps done; after the last one, the share stays `floor`.
