@@ -189,7 +189,7 @@ def card_text(config: GPTConfig, facts: dict[str, Any]) -> str:
         "training": f"{facts['steps']:,} steps, {facts['tokens']:,} tokens, {facts['passes']:.0f} passes; dropout "
         f"{config.dropout}, weight decay {config.weight_decay} (tables {config.table_decay}), Muon and AdamW",
         "device": f"one {facts['device']}, {facts['precision']}, torch {facts['torch']}, {facts['date']}",
-        "time": f"{facts['seconds']} s with compiling; in its second half {facts['tokens_per_second']:,} tokens a second",
+        "time": f"{facts['seconds']} s with compiling, then {facts['tokens_per_second']:,} tokens a second",
         "operations": f"{facts['flops']:.2e}{peak}",
         "memory": f"{facts['memory_bytes'] / 1e9:.1f} GB at most" if facts["memory_bytes"] else "not measured",
         "bits per byte": f"validation {facts['validation']:.4f}, test {facts['test']:.4f}",

@@ -140,8 +140,8 @@ def scaling(depths: list[int], fractions: list[float], batch_size: int) -> None:
             write("gpt_scaling.csv", f"scaling {shown} --batch-size {batch_size}", rows)
 
 
-def speed(depths: list[int], context_length: int, batch_size: int, rows_at_once: int, **options: Any) -> list[dict]:
-    """Train each depth for a few steps, and take the median of its speed."""
+def speed(depths: list[int], context_length: int, batch_size: int, rows_at_once: int, **options: Any) -> None:
+    """Train each depth for a few steps, and write the median of its speed."""
     rows = []
     for depth in depths:
         config = GPTConfig.of_depth(depth, 4096, context_length, bigrams=0)
@@ -166,7 +166,8 @@ def speed(depths: list[int], context_length: int, batch_size: int, rows_at_once:
             }
         )
         print(rows[-1], flush=True)
-    return rows
+    command = f"speed --depths {' '.join(map(str, depths))}"
+    write("gpt_speed.csv", command, rows)
 
 
 def main() -> None:
@@ -183,7 +184,7 @@ def main() -> None:
     scales.add_argument("--fractions", type=float, nargs="+", default=[0.125, 0.25, 0.5, 1.0])
     scales.add_argument("--batch-size", type=int, default=32)
     speeds = commands.add_parser("speed")
-    speeds.add_argument("--depths", type=int, nargs="+", default=[2, 4, 8, 16])
+    speeds.add_argument("--depths", type=int, nargs="+", default=[16])
     speeds.add_argument("--context-length", type=int, default=1024)
     speeds.add_argument("--batch-size", type=int, default=128)
     speeds.add_argument("--rows-at-once", type=int, default=32)

@@ -268,7 +268,7 @@ def test_one_dial_sets_everything():
     assert deep.num_steps > shallow.num_steps
     assert deep.num_steps == pytest.approx(20 * mini_gpt.num_weights(deep) / 4096, abs=1)
     changed = GPTConfig.of_depth(2, 1000, 64, num_steps=7, mlp="swiglu")
-    assert (changed.num_steps, changed.mlp, changed.hidden_dim) == (7, "swiglu", 344)
+    assert (changed.num_steps, changed.mlp, changed.hidden_dim) == (7, "swiglu", 688)
     assert GPT.of_depth(1, 50, 8).config == GPTConfig.of_depth(1, 50, 8)
     with pytest.raises(ValueError, match="depth 0"):
         GPTConfig.of_depth(0, 50)
@@ -881,7 +881,6 @@ def test_values_are_compared_to_the_last_bit(first, second, equal):
 
 
 def test_the_trainer_resumes_this_model_exactly(tmp_path):
-    from bow2gpt.token_files import random_batches
     from bow2gpt.training import Settings, Trainer
 
     ids = np.random.default_rng(0).integers(0, 50, 500)
@@ -889,7 +888,7 @@ def test_the_trainer_resumes_this_model_exactly(tmp_path):
     def make(folder, num_steps=6):
         model = GPT(GPTConfig(50, 8, 1, 2, 16, dropout=0.1, num_steps=6))
         settings = Settings(num_steps=num_steps, device="cpu", precision="fp32", save_every=3)
-        batches = random_batches(ids, 8, 4)
+        batches = shuffled_batches(ids, 8, 4)
         return Trainer(model, GPT.make_optimisers, batches, settings, schedule=model.schedule, folder=folder)
 
     whole = make(tmp_path / "whole")

@@ -1,6 +1,6 @@
 """Train a language model on the book's corpus, or on a text of yours, until a number of steps or minutes is over.
 
-    python -m bow2gpt.pretrain runs/first --model bow2gpt.chapters.mini_gpt:GPT.of_depth --minutes 5
+    python -m bow2gpt.pretrain runs/first --minutes 5
     torchrun --nproc-per-node=2 -m bow2gpt.pretrain runs/two-cards --model my_models:big --steps 5000 --save-every 500
 
 Stop it with Ctrl-C, or pull the plug: the same command with --resume goes on from the last checkpoint.
@@ -27,7 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-CORPUS_TOKENIZER = "bow2gpt.chapters.language_features:Tokenizer.train"
+BOOK_MODEL = "bow2gpt.chapters.mini_gpt:GPT.of_depth"
+BOOK_TOKENIZER = "bow2gpt.chapters.language_features:Tokenizer.train"
 
 
 def named(name: str) -> Callable[..., Any]:
@@ -74,12 +75,12 @@ def pretrain(
     folder: Annotated[Path, typer.Argument(help="For tokens, checkpoints and the log; one folder for each run.")],
     model: Annotated[
         str, typer.Option(metavar="MODULE:NAME", help="Gives a model for depth, vocabulary_size and context_length.")
-    ],
-    depth: Annotated[int, typer.Option(min=1, help="Of the model: its one dial.")] = 4,
+    ] = BOOK_MODEL,
+    depth: Annotated[int, typer.Option(min=1, help="Of the model: its one dial.")] = 2,
     text: Annotated[Path | None, typer.Option(help="UTF-8, its last tenth for validation; else the corpus.")] = None,
     tokenizer: Annotated[
         str, typer.Option(metavar="MODULE:NAME", help="Gives a tokenizer for a text and a vocabulary size.")
-    ] = CORPUS_TOKENIZER,
+    ] = BOOK_TOKENIZER,
     vocabulary_size: Annotated[int, typer.Option(min=2, help="Tokens that the tokenizer may learn.")] = 4096,
     context_length: Annotated[int, typer.Option(min=1, help="Tokens that the model sees at once.")] = 256,
     batch_size: Annotated[int, typer.Option(min=1, help="Windows in a step, of all processes together.")] = 32,
@@ -101,17 +102,18 @@ def pretrain(
 ) -> None:
     """Train a language model, and say how many bits per byte of unseen text it needs.
 
-    The model's module takes token ids (batch, time) and gives logits (batch, time, vocabulary). It may bring
-    `make_optimisers()` and `schedule(progress)`; AdamW, with a warm-up and a straight way down, is the rest's.
+    The model is the book's GPT, or any module that takes token ids (batch, time) and gives logits (batch, time,
+    vocabulary). It may bring `make_optimisers()`, `schedule(progress)` and `loss(network, inputs, targets)`; AdamW,
+    with a warm-up and a straight way down, and the cross entropy are the rest's.
 
-    Example: python -m bow2gpt.pretrain runs/first --model bow2gpt.chapters.mini_gpt:GPT.of_depth --minutes 5
+    Example: python -m bow2gpt.pretrain runs/first --minutes 5
     """
     import torch
     import torch.distributed as dist
 
     from bow2gpt.machine import join_processes, wait_for_all
-    from bow2gpt.token_files import prepare_tokens, random_batches, read_tokens
-    from bow2gpt.training import Settings, Trainer, TrainingStopped
+    from bow2gpt.token_files import prepare_tokens, read_tokens, shuffled_batches
+    from bow2gpt.training import Settings, Trainer, TrainingStopped, next_token_loss
     from bow2gpt.watching import ProgressBar
 
     def make_optimisers(network: torch.nn.Module) -> list[torch.optim.Optimizer]:
@@ -148,9 +150,10 @@ def pretrain(
         trainer = Trainer(
             network,
             make_optimisers,
-            random_batches(train, context_length, batch_size, seed),
+            shuffled_batches(train, context_length, batch_size, seed),
             settings,
             schedule=getattr(network, "schedule", warm_up_and_decay),
+            loss=getattr(network, "loss", next_token_loss),
             validate=lambda trainer: trainer.mean_loss(held_out, context_length, batch_size),
             callbacks=[ProgressBar(disable=None)],
             configuration={"model": model, "depth": depth, "context_length": context_length, "data": data},

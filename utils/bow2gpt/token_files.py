@@ -107,27 +107,6 @@ def windows(token_ids: np.ndarray, starts: np.ndarray, context_length: int) -> B
     return cut[:, :-1].clone(), cut[:, 1:].clone()  # two tensors: who masks a target must not change an input
 
 
-def random_batches(
-    token_ids: np.ndarray, context_length: int, batch_size: int, seed: int = 0
-) -> Callable[[int], Batch]:
-    """Give a function from the number of a step to its batch, drawn from a text at random; it remembers nothing.
-
-    Raises:
-        ValueError: if the text is too short for a window.
-    """
-    if batch_size < 1 or not 0 < context_length < len(token_ids):
-        raise ValueError(
-            f"got batch_size {batch_size} and context_length {context_length} for {len(token_ids)} tokens; expected "
-            "a batch of at least 1, and fewer tokens of context than of text"
-        )
-
-    def batch(step: int) -> Batch:
-        starts = np.random.default_rng([seed, step]).integers(0, len(token_ids) - context_length, batch_size)
-        return windows(token_ids, starts, context_length)
-
-    return batch
-
-
 def shuffled_batches(
     token_ids: np.ndarray, context_length: int, batch_size: int, seed: int = 0
 ) -> Callable[[int], Batch]:

@@ -605,6 +605,11 @@ class GPT(ReadsInWindows):
         return [adamw, Muon(matrices, rate, momentum=0.9, weight_decay=self.config.weight_decay)]
 
     @staticmethod
+    def loss(network: torch.nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Mean cross entropy in nats, of this model or of a wrapper around it."""
+        return network(inputs, targets)
+
+    @staticmethod
     def schedule(progress: float) -> float:
         """Share of the highest rates when so much of the training is done, 0 to 1: up, level, and straight down."""
         return min(1.0, progress / 0.02 + 0.01, (1 - progress) / 0.6)
@@ -843,8 +848,8 @@ def lr_schedule(step: float, num_steps: int, warmup_steps: int, floor: float = 0
     """What share of the highest learning rate to use: up in a line, then down along a cosine.
 
     In the warm-up, step s (from 0) has (s + 1) / warmup_steps. The way down is half a cosine (Loshchilov and Hutter,
-    2017): from 1 when the warm-up ends, step = warmup_steps, to `floor` when the training does, step = num_steps. (GPT-3
-    reaches its floor somewhat earlier; Brown et al., 2020.)
+    2017): from 1 when the warm-up ends, step = warmup_steps, to `floor` when the training does, step = num_steps.
+    (GPT-3 reaches its floor somewhat earlier; Brown et al., 2020.)
 
     Args:
         step: steps done; after the last one, the share stays `floor`.
@@ -1136,7 +1141,7 @@ def train_gpt(
         shuffled_batches(token_ids, length, batch_size, settings.get("seed", 0)),
         Settings(**settings),
         schedule=model.schedule,
-        loss=lambda network, inputs, targets: network(inputs, targets),
+        loss=model.loss,
         validate=None if validation_ids is None else lambda trainer: trainer.mean_loss(validation_ids, length),
         callbacks=callbacks,
         configuration={"model": asdict(model.config)},
