@@ -2311,7 +2311,7 @@ figures.show(ladder.figure(), alt=ladder.describe())
 # * **It cannot see order by itself.** Positions are put in from outside; you have met two ways (sinusoids and turning), chapter 07 adds a third (learned ones), and none comes from the mathematics of look-up.
 # * **It cannot be long for free.** Twice the length is four times the work. Blocks save the memory and not the work; the cousins save the work and pay in recall.
 # * **It cannot explain itself.** Weights say where a head looked, not what the model made of it, nor why it answered.
-# * **It is small.** Two blocks, a minute of training. The same `Block`, eight times over and with a graphics card's patience, is chapter 07.
+# * **It is small.** Two blocks, a minute of training. The same `Block`, six times over and with a graphics card's patience, is chapter 07.
 #
 # ## Exercises
 #
