@@ -1703,7 +1703,7 @@ figures.show(
 
 # %%
 with torch.inference_mode():
-    window = torch.tensor(sample_ids[: 8 * 128]).reshape(8, 128).to(next(gpt.parameters()).device)
+    window = torch.tensor(sample_ids[: 8 * 128]).reshape(8, 128).to(DEVICE)
     logits = gpt(window).float().cpu().flatten(0, 1)
     entropy = torch.distributions.Categorical(logits=logits).entropy() / np.log(2)
 kept = {
@@ -1760,14 +1760,14 @@ print(f"five seeds: {len({gpt.generate(40, prompt, seed=seed) for seed in range(
 
 # %%
 print((0.1 + 0.2) + 0.3 == 0.1 + (0.2 + 0.3))
-rows = torch.tensor(sample_ids[: 8 * 32]).reshape(8, 32).to(next(gpt.parameters()).device)
+rows = torch.tensor(sample_ids[: 8 * 32]).reshape(8, 32).to(DEVICE)
+halved_gpt = copy.deepcopy(gpt).to(torch.bfloat16)
 in_company, in_16_bits, favourites = [], [], 0
 with torch.inference_mode():
     for length in range(1, 33):
         alone = gpt(rows[:1, :length])[:, -1]
         in_company.append((gpt(rows[:, :length])[:1, -1] - alone).abs().max().item())
-        with torch.autocast(DEVICE, torch.bfloat16):
-            halved = gpt(rows[:1, :length])[:, -1].float()
+        halved = halved_gpt(rows[:1, :length])[:, -1].float()
         in_16_bits.append((halved - alone).abs().max().item())
         favourites += int(halved.argmax() != alone.argmax())
 print(
@@ -1780,24 +1780,24 @@ print(f"in 16 bits: other logits by {max(in_16_bits):.2f} at most, another favou
 # In company the differences are tiny, and only some shapes have them; in 16 bits they are not tiny. But a tiny one is enough where two tokens are nearly equal, and after one other token everything is other. How long does that take? Let it write greedily, with no dice at all, once in 32 bits and once in 16, for several prompts, and see at which token the texts part.
 
 # %%
-def greedy(prompt: str, num_tokens: int, halves: bool) -> list[int]:
-    """The most probable continuation, computed in 16 or 32 bits."""
+def greedy(prompt: str, num_tokens: int, model: GPT) -> list[int]:
+    """The most probable continuation."""
 
     def next_logits(ids: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), torch.autocast(DEVICE, torch.bfloat16, enabled=halves):
-            return gpt(ids[None, -gpt.context_length :].to(next(gpt.parameters()).device))[0, -1].float()
+        with torch.inference_mode():
+            return model(ids[None].to(DEVICE))[0, -1].float()
 
     return list(generate(next_logits, torch.tensor(tokenizer.encode(prompt)), num_tokens, temperature=0))
 
 
 # %%
-prompts = ["The state of the Union is", "My fellow Americans", "In the year", "We have", "The war", "I recommend that"]
+prompts = ["The state of the Union is", "My fellow Americans", "In the year", "We have", "I recommend that"]
 parted = []
 for prompt in prompts:
-    precise, rough = (greedy(prompt, 60, halves) for halves in (False, True))
-    same = next((place for place, pair in enumerate(zip(precise, rough)) if pair[0] != pair[1]), 60)
-    parted.append(same)
-    print(f"{prompt:27} the same for {same} of 60 tokens")
+    precise, rough = (greedy(prompt, 40, model) for model in (gpt, halved_gpt))
+    together = next((place for place, pair in enumerate(zip(precise, rough)) if pair[0] != pair[1]), 40)
+    parted.append(together)
+    print(f"{prompt:27} the same for {together} of 40 tokens")
 
 # %% [markdown]
 # On a server your prompt shares a batch with those of strangers, a batch that is another one each time. He and Thinking Machines Lab (2025) asked a model of 235 billion parameters the same question a thousand times at temperature 0 and got 80 different answers; with operations that do not depend on the size
@@ -2223,7 +2223,7 @@ claims.verdict(
     28,
     "Even with a fixed seed the same prompt can give something different; and white space can change the answer completely.",
     f"on one machine, the same seed wrote the same text every time. In a batch of eight the logits differ by up to {max(in_company):.0e}, and in 16 bits by up to {max(in_16_bits):.2f}: greedy texts "
-    f"in 16 and in 32 bits part after {min(parted)} to {max(parted)} of 60 tokens. So it happens, by rounding, wherever batch, device or precision change, and not where these stay as they are. A space "
+    f"in 16 and in 32 bits part after {min(parted)} to {max(parted)} of 40 tokens. So it happens, by rounding, wherever batch, device or precision change, and not where these stay as they are. A space "
     f"more moves {min(white_space.values()):.0%} to {max(white_space.values()):.0%} of the next token's probability.",
     "holds in part",
 )
