@@ -315,8 +315,8 @@ class QueryKeyNorm(torch.nn.Module):
     def forward(
         self, queries: torch.Tensor, keys: torch.Tensor, positions: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        precise = torch.promote_types(queries.dtype, torch.float32)
-        return self.query(queries.to(precise)), self.key(keys.to(precise))
+        kind = torch.promote_types(queries.dtype, self.query.weight.dtype)
+        return self.query(queries.to(kind)), self.key(keys.to(kind))
 
 
 class InTurn(torch.nn.ModuleList):
