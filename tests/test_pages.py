@@ -74,10 +74,8 @@ def test_a_broken_page_is_found(text: str) -> None:
 
 
 def test_a_link_to_a_heading_is_found() -> None:
-    assert (
-        broken_links("# What `bow2gpt` does\n[a](#what-bow2gpt-does), [b](README.md#from-bag-of-words-to-gpt)", ROOT)
-        == []
-    )
+    text = "# What `bow2gpt` does\n[a](#what-bow2gpt-does), [b](README.md#from-bag-of-words-to-gpt)"
+    assert broken_links(text, ROOT) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
