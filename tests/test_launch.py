@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -203,6 +204,14 @@ def test_all_users_have_one_exchange(kubernetes: dict) -> None:
     page = (DEPLOY / "README.md").read_text()
     assert f"mkdir -p {root} && chmod 777 {root}" in page
     assert kubernetes["singleuser"]["extraFiles"]["nbgrader"]["mountPath"] in page
+
+
+@pytest.mark.parametrize(("name", "checked"), [("jupyter-ada", True), ("jovyan", False)])
+def test_the_owner_of_a_submission_counts_where_users_are_unix_users(
+    name: str, checked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda number: SimpleNamespace(pw_name=name))
+    assert loaded("nbgrader_config.py").ExchangeCollect.check_owner is checked
 
 
 def test_a_students_home_does_not_hide_the_library(kubernetes: dict) -> None:
