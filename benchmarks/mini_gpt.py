@@ -59,6 +59,7 @@ VARIANTS: dict[str, dict] = {
     "cosine": {"schedule": lambda progress: mini_gpt.lr_schedule(50 * progress, 50, 1)},
     "half the learning rate": {"learning_rate": 0.5},
     "twice the learning rate": {"learning_rate": 2.0},
+    "Shakespeare's plays in the text": {"plays": True},
 }
 
 
@@ -71,6 +72,11 @@ class Texts:
         self.validation = self.tokenizer.encode(corpus.text("validation"))[:validation_tokens]
         num_bytes = len(self.tokenizer.decode_bytes(self.validation))
         self.bits_per_nat = (len(self.validation) - 1) / num_bytes / math.log(2)
+
+    def with_plays(self) -> np.ndarray:
+        """The training text, and Shakespeare's plays after it."""
+        plays = self.tokenizer.encode("\n\n".join(corpus.shakespeare().values())).astype(np.uint16)
+        return np.concatenate([self.train, plays])
 
 
 def write(name: str, command: str, rows: list[dict]) -> None:
@@ -93,6 +99,7 @@ def ablations(names: list[str], seconds: float, depth: int, batch_size: int) -> 
         changes = dict(VARIANTS[name])
         make, seed = changes.pop("make_optimisers", GPT.make_optimisers), changes.pop("seed", 0)
         schedule = changes.pop("schedule", None)
+        ids = texts.with_plays() if changes.pop("plays", False) else texts.train
         config = GPTConfig.of_depth(depth, texts.tokenizer.vocabulary_size, CONTEXT_LENGTH)
         changes["learning_rate"] = config.learning_rate * changes.get("learning_rate", 1.0)
         if "mlp" in changes:
@@ -100,7 +107,7 @@ def ablations(names: list[str], seconds: float, depth: int, batch_size: int) -> 
         model = GPT(replace(config, **changes), seed=seed)
         model.schedule = schedule or model.schedule
         options = {"batch_size": batch_size, "validation_ids": texts.validation, "make_optimisers": make}
-        trainer = train_gpt(model, texts.train, **options, max_seconds=seconds, seed=seed)
+        trainer = train_gpt(model, ids, **options, max_seconds=seconds, seed=seed)
         bits = trainer.best * texts.bits_per_nat
         done[name] = {
             "variant": name,

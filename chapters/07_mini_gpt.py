@@ -2255,7 +2255,7 @@ claims.verdict(
     30,
     "Training from scratch costs hundreds of thousands; one trades time for money.",
     f"by 6 N D, which meets the hours of three published runs and the operations of a fourth within 15 %: LLaMA-7B {llama.money:,.0f} dollars at 2 an A100 hour, GPT-3's operations {estimate_training_cost(*reported['GPT-3'][0]).money:,.0f}; but GPT-2's smallest size {gpt2.money:.0f}, and the book's checkpoint, at three dollars an hour, {card['seconds'] / 3600 * 3:.2f}. "
-    " Cards and days trade one for one, while the bill stays. The price is a matter of size, over seven powers of ten; for a model that one would offer to others, the claim is right.",
+    "Cards and days trade one for one, while the bill stays. The price is a matter of size, over seven powers of ten; for a model that one would offer to others, the claim is right.",
     "holds",
 )
 
