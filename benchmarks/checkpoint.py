@@ -18,7 +18,7 @@ import torch
 import typer
 from mini_gpt import PEAKS
 
-from bow2gpt import corpus, probes, ruler
+from bow2gpt import corpus, ladder, ruler
 from bow2gpt.chapters import mini_gpt
 from bow2gpt.chapters.language_features import Tokenizer
 from bow2gpt.chapters.mini_gpt import GPT, GPTConfig, train_gpt
@@ -166,14 +166,14 @@ def write_log(path: Path, records: list) -> None:
 
 @app.command()
 def card(folder: Annotated[Path, typer.Option(help="Where weights and facts are.")] = FOLDER) -> None:
-    """Ask the probes, and write the model card."""
+    """Write the model card; what the probes say is taken from the ladder, which must have been measured."""
+    row = next((row for row in ladder.rows() if row["name"] == "gpt-committed"), None)
+    if row is None:
+        raise typer.BadParameter("the ladder lacks these weights: run `bow2gpt ladder --measure gpt-committed` first")
     facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-    model = GPT.load(folder)
-    facts["probes"] = {
-        score.feature: round(score.accuracy, 3) for score in probes.score(model) if score.phenomenon is None
-    }
+    facts["probes"] = {feature: float(row[feature]) for feature in ladder.FEATURES}
     write_atomically(folder / "facts.json", (json.dumps(facts, indent=1) + "\n").encode())
-    write_atomically(folder / "README.md", card_text(model.config, facts).encode())
+    write_atomically(folder / "README.md", card_text(GPT.load(folder).config, facts).encode())
 
 
 def card_text(config: GPTConfig, facts: dict[str, Any]) -> str:
