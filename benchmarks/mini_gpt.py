@@ -46,8 +46,8 @@ def adamw_alone(learning_rate: float) -> Callable[[GPT], list[torch.optim.Optimi
 VARIANTS: dict[str, dict] = {
     "the recipe": {},
     "the recipe, another seed": {"seed": 1},
+    "AdamW for everything, 1e-3": {"make_optimisers": adamw_alone(1e-3)},
     "AdamW for everything, 3e-3": {"make_optimisers": adamw_alone(3e-3)},
-    "AdamW for everything, 6e-3": {"make_optimisers": adamw_alone(6e-3)},
     "GELU": {"mlp": "gelu"},
     "SwiGLU": {"mlp": "swiglu"},
     "RMS norm": {"norm": "rms"},

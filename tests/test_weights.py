@@ -1,8 +1,11 @@
 """The committed weights: small enough, read as they were written, and as good as their card says."""
 
+import csv
 import importlib.util
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -50,13 +53,33 @@ def test_log_ends_at_the_loss_that_was_reached(gpt: GPT):
     assert bits == pytest.approx(checkpoints.facts("mini_gpt")["validation"], abs=0.02)
 
 
-def test_card_is_made_from_the_facts(gpt: GPT, monkeypatch: pytest.MonkeyPatch):
+def script(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     folder = Path(__file__).parents[1] / "benchmarks"
     monkeypatch.syspath_prepend(folder)
-    spec = importlib.util.spec_from_file_location("checkpoint", folder / "checkpoint.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    text = script.card_text(gpt.config, checkpoints.facts("mini_gpt"))
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("name", "table"), [("checkpoint", "gpt_choices.csv"), ("mini_gpt", "gpt_ablations.csv")])
+def test_every_variant_has_its_row(name: str, table: str, monkeypatch: pytest.MonkeyPatch):
+    lines = (checkpoints.WEIGHTS.parent / table).read_text(encoding="utf-8").splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert [row["variant"] for row in rows] == list(script(name, monkeypatch).VARIANTS)
+
+
+def test_committed_weights_are_of_the_recipe_that_did_best(gpt: GPT, monkeypatch: pytest.MonkeyPatch):
+    lines = (checkpoints.WEIGHTS.parent / "gpt_choices.csv").read_text(encoding="utf-8").splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    best = min(rows, key=lambda row: float(row["validation"]))["variant"]
+    checkpoint = script("checkpoint", monkeypatch)
+    expected = replace(checkpoint.CONFIG, **checkpoint.VARIANTS[best], num_steps=gpt.config.num_steps)
+    assert gpt.config == expected
+
+
+def test_card_is_made_from_the_facts(gpt: GPT, monkeypatch: pytest.MonkeyPatch):
+    text = script("checkpoint", monkeypatch).card_text(gpt.config, checkpoints.facts("mini_gpt"))
     assert text == (checkpoints.WEIGHTS / "mini_gpt" / "README.md").read_text(encoding="utf-8")
 
 

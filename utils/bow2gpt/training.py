@@ -261,6 +261,10 @@ class Trainer:
             return nullcontext()
         return torch.autocast(self.device.type, _DTYPES[self.precision])
 
+    def _as_written(self) -> AbstractContextManager:
+        """Where a compiled model runs as it was written: batches of other shapes would be compiled anew."""
+        return torch.compiler.set_stance("force_eager") if self.settings.compile else nullcontext()
+
     @torch.no_grad()
     def mean_loss(self, token_ids: np.ndarray, context_length: int, batch_size: int = 32) -> float:
         """Mean loss over a text, in nats per token: each token but the first is scored once, in windows side by side.
@@ -280,7 +284,7 @@ class Trainer:
             inputs, targets = windows(token_ids, starts[first : first + batch_size], context_length)
             if first + batch_size >= len(starts):
                 targets[-1, :overlap] = IGNORED
-            with self.autocast(), torch.compiler.set_stance("force_eager"):  # batches of other shapes: do not compile
+            with self.autocast(), self._as_written():
                 loss = self.loss(self.model, self._on_device(inputs), self._on_device(targets))
             total += loss.item() * int((targets != IGNORED).sum())
         self.model.train()

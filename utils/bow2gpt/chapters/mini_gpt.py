@@ -315,7 +315,7 @@ class QueryKeyNorm(torch.nn.Module):
     def forward(
         self, queries: torch.Tensor, keys: torch.Tensor, positions: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        kind = torch.promote_types(queries.dtype, self.query.weight.dtype)
+        kind = torch.promote_types(queries.dtype, next(self.parameters()).dtype)
         return self.query(queries.to(kind)), self.key(keys.to(kind))
 
 
