@@ -1613,7 +1613,6 @@ figures.show(
 #
 # You can see the largest effect in a few seconds. The next cells are the script's code with less time.
 
-
 # %%
 def everything_by_adamw(model: GPT) -> list[torch.optim.Optimizer]:
     """AdamW for all parameters, as nanoGPT has it: betas 0.9 and 0.95, weight decay of the matrices."""
