@@ -25,7 +25,7 @@ import torch
 
 from bow2gpt import claims, corpus, figures, ladder
 
-torch.set_flush_denormal(True)  # numbers too small to matter would be slow
+_ = torch.set_flush_denormal(True)  # numbers too small to matter would be slow
 
 # %% [markdown]
 # ## The idea by hand
@@ -101,7 +101,7 @@ print(inputs.tolist(), targets.tolist(), sep="\n")
 # $B$ the mean of both, $(1, 0)$. Added to what was there: $(2, 2)$ and $(2, -1)$.
 #
 # *Second half.* Normed, these are $(1, 1)$ and $(2, -1)/\sqrt{2.5}$. The hidden cell reads minus the second channel, $-1$ and $1/\sqrt{2.5}$, and bends it by $\mathrm{relu}(x)^2$: that makes 0 and $1/2.5 = 0.4$. Five
-# times that is 0 and 2. So the stream is $(2, 2)$ and $(2, 1)$.
+# times that is 0 and 2. So the *residual stream*, the running sum to which each half of a block adds, is $(2, 2)$ and $(2, 1)$.
 #
 # *Output.* Normed again: $(1, 1)$ and $(2, 1)/\sqrt{2.5}$. The embeddings serve as output rows, too. After $A$ the logits of $A$ and $B$ are $1 + 1 = 2$ and $1 - 1 = 0$; after $AB$ they are $3/\sqrt{2.5} = 1.90$ and $1/\sqrt{2.5} = 0.63$. Both
 # times it would go on with $A$.
@@ -195,14 +195,14 @@ pencil |= {"blocks.0.expand": torch.tensor([[0.0, -1.0]]), "blocks.0.contract": 
 print(gpt_forward(torch.tensor([0, 1]), pencil, num_heads=1).round(decimals=2))
 
 # %% [markdown]
-# As by hand. This is a GPT. GPT-2 has the same picture, with 50,257 tokens, 768 channels, 12 blocks of 12 heads, and other parts in a few places: layer norm, GELU, learned positions.
+# As by hand. This is a GPT. GPT-2 has the same picture, with 50,257 tokens, 768 channels, 12 blocks of 12 heads, and other parts in a few places: layer norm, GELU (a relu with its corner rounded off), learned positions.
 #
 # ## Build it
 #
 # ### The list of parts
 #
 # There are choices to make, and the next decade will make others. So the model is not written with a branch for each option. A *configuration* names the parts; tables
-# turn names into parts; the model only strings them together. Read the attributes: each is a decision, and each is put on trial further down. The last lines are the *one dial*. Give a depth, and
+# turn names into parts; the model only strings them together. Read the attributes: each is a decision, and most of them are put on trial further down. The last lines are the *one dial*. Give a depth, and
 # everything else follows: 128 channels and two heads for each block, a learning rate that falls with the depth, and enough steps for twenty tokens a weight, which
 # Hoffmann et al. (2022) found to be the best use of a given number of operations.
 
@@ -323,8 +323,8 @@ class GPTConfig:
 
 # %% [markdown]
 # Now the tables, and the few parts that chapter 06 does not have. *SwiGLU* multiplies one hidden layer with another. *Learned positions* are a vector for each place, as in GPT-2. *QK-norm* norms queries and
-# keys, so that no score grows without bound when the learning rate is bold. *Hashed bigrams* give each pair of neighbouring tokens a vector of its own, as the fastest public
-# training runs do (Jordan et al., 2024 and after): chapter 02 in a corner of chapter 07. And `make_block` puts a block together.
+# keys, so that no score grows without bound when the learning rate is bold. *Hashed bigrams* add a vector for each pair of neighbouring tokens; a formula (a *hash*) sends the pair to a row of a table, and as there are more
+# pairs than rows, many share one. So do some of the fastest public training runs (Jordan et al., 2024, and those who went on from there): chapter 02 in a corner of chapter 07. And `make_block` puts a block together.
 
 # %% tags=["export"]
 NORMS = {
@@ -456,7 +456,7 @@ def make_block(config: GPTConfig) -> Block:
 # The ruler asks for the probability of texts far longer than the window. Where do you cut? Score each window for itself, and the first token of each has no past. Score each token with a full window of past,
 # and you read everything hundreds of times. The middle way: score half a window at a time, with the half before it as its past. Each token is read twice and sees at least half a window.
 #
-# One thing matters for the laws: where a token's window begins may depend on its place only, not on where the text was cut, or else the chain rule fails. The other methods are chapter 06's. `stream` is new: it
+# One thing matters: where a token's window begins may depend on its place only, not on where you cut the text into context and rest. Else the probabilities of the pieces would not multiply to that of the whole, as the chain rule demands. The other methods are chapter 06's. `stream` is new: it
 # hands out each piece of text as soon as there is one. Scores are computed in double precision, in a copy of the weights, so that training may go on in its own.
 
 # %% tags=["export"]
@@ -1006,7 +1006,7 @@ for name, kept in {
     "top-p 0.8": top_p_filter(logits, 0.8),
     "min-p 0.6": min_p_filter(logits, 0.6),
 }.items():
-    print(f"{name:10}", kept.softmax(0).round(decimals=3).tolist())
+    print(f"{name:10}", kept.double().softmax(0).round(decimals=3).tolist())
 
 
 # %% [markdown]
@@ -1059,7 +1059,7 @@ print(*(f"{lr_schedule(step, 10, 2):.2f}" for step in range(11)))
 #
 # To take a matrix apart is slow. But you need not. Take the odd polynomial $p(s) = 3.4445\,s - 4.7750\,s^3 + 2.0315\,s^5$. The matrix $3.4445\,X - 4.7750\,(XX^\top)X + 2.0315\,(XX^\top)^2X$ has the same directions as $X$, and singular values $p(s)$: products of
 # matrices are enough. Do it five times (*Newton-Schulz*), and all values are near 1. By hand: the gradient is $\mathrm{diag}(4, 3)$. Its norm is $\sqrt{16 + 9} = 5$; divide, and it is $\mathrm{diag}(0.8, 0.6)$. Then
-# $p(0.8) = 2.756 - 2.445 + 0.666 = 0.977$ and $p(0.6) = 2.067 - 1.031 + 0.158 = 1.193$. One step, and 4 to 3 has become 1 to 1.2.
+# $p(0.8) = 2.756 - 2.445 + 0.666 = 0.977$ and $p(0.6) = 2.067 - 1.031 + 0.158 = 1.193$. One step, and 4 to 3 has become 1 to 1.2. The cell does this step, and then takes the values 1, 0.1 and 0.01 through zero to five steps, a row for each, largest first.
 
 # %% tags=["export"]
 def newton_schulz(matrix: torch.Tensor, num_steps: int = 5) -> torch.Tensor:
@@ -1139,7 +1139,6 @@ print(
 steps, sizes = range(8), np.geomspace(1e-3, 1, 200)
 fig, ax = plt.subplots()
 for number in (1, 3, 5):
-    matrix = torch.diag_embed(torch.tensor(sizes)[:, None])
     bent = sizes.copy()
     for _ in range(number):
         bent = 3.4445 * bent - 4.7750 * bent**3 + 2.0315 * bent**5
@@ -1152,8 +1151,8 @@ figures.show(
 )
 
 # %% [markdown]
-# After five steps whatever was above a hundredth of the largest is between 0.7 and 1.2. That is not exact, and need not be. The rest of `muon_step` is chapter 04's momentum, looking one step ahead as in Nesterov's method, and a scale that makes the same
-# learning rate right for tall and for square matrices. As an optimiser, matrices of equal shape are stacked, and the products run in 16 bits. Embeddings and vectors are no matrices in this sense (each row of a table is on its own), so AdamW keeps them.
+# After five steps whatever was above a hundredth of the matrix's norm is between about 0.7 and 1.2. That is not exact, and need not be. The rest of `muon_step` is chapter 04's momentum, looking one step ahead as in Nesterov's method, and a scale that makes the same
+# learning rate right for tall and for square matrices. As an optimiser, matrices of equal shape are stacked, and the products run in 16 bits. Embeddings, the output layer and vectors are no matrices in this sense (each row of a table is on its own), so AdamW keeps them.
 
 # %% tags=["export"]
 from collections.abc import Iterable
@@ -1287,6 +1286,9 @@ def _num_scored(targets: torch.Tensor) -> int:
 
 
 # %%
+torch.manual_seed(0)
+for each in model.parameters():  # a new model's output is zero, and no slope would reach the blocks
+    torch.nn.init.normal_(each, std=0.1)
 ids, answers = torch.randint(50, (5, 8)), torch.randint(50, (5, 8))
 gradients = {}
 for num_parts in (1, 2, 5):
@@ -1369,7 +1371,7 @@ def resume_is_exact(
 
 
 # %% [markdown]
-# A loop as people write it: one weight matrix, Muon, noise from torch's global generator. The first way of saving keeps weights and count. The second keeps everything.
+# A loop as people write it: one weight matrix, Muon, noise from torch's global generator. The first way of saving keeps the weight alone. The second keeps Muon's memory and the state of the random numbers, too. Which of them resumes exactly?
 
 # %%
 class Loop:
@@ -1401,7 +1403,7 @@ for save in (Loop.save_weight, Loop.save_all):
 
 # %% [markdown]
 # The book's trainer passes the same test (`tests/test_training.py` kills it with SIGKILL at random steps). It draws the batch of a step from the seed and the number of the step alone, so there is nothing to save; it writes a checkpoint beside the old one and then
-# exchanges them, so that a power cut in between costs nothing; and several processes under `torchrun` share out the very batch that one would see. The function below hands a GPT to it. In a pass over the text each window comes once, in an order that is new in every pass.
+# exchanges them, so that a power cut in between costs nothing; and several processes under `torchrun` share out the very batch that one would see. The function below hands a GPT to it. It does not draw its windows as `get_batch` does, which in a pass reads some places twice and others never: it cuts the text into windows side by side, and each comes once a pass, in a new order and with new cuts every time.
 
 # %% tags=["export"]
 from collections.abc import Sequence
@@ -1462,7 +1464,7 @@ def train_gpt(
 # %% [markdown]
 # ## On real text
 #
-# The text is the book's training split over 4,096 tokens of chapter 01's tokenizer, two bytes each, in a file that is mapped into memory. The dial stands at a depth of 2, or at 6 if there is a card.
+# The text is the book's training split, cut by chapter 01's tokenizer with a vocabulary of 4,096. Each token id takes two bytes, in a file that is mapped into memory. The dial stands at a depth of 2, or at 6 if there is a card.
 
 # %%
 from bow2gpt.chapters.language_features import Tokenizer
@@ -1488,7 +1490,7 @@ print(f"{gpt.num_parameters:,} parameters, {num_weights(config):,} of them in pr
 print(f"{config.num_steps * 4096 / len(train_ids):.0f} passes over our text would be twenty tokens a weight")
 
 # %% [markdown]
-# More passes than the text is worth: a model that reads the same two million tokens over and over begins to learn them by heart. The clock decides first, though. This is the longest cell of the chapter, a hundred seconds of training wherever it runs; a faster machine
+# Whether so many passes are good for it is the question of the next section; here the clock stops first. This is the longest cell of the chapter, a hundred seconds of training wherever it runs; a faster machine
 # gets further in them. The schedule follows the clock. Watch three things: the curve, drawn anew as it grows; the *validation loss*, on text that it never sees; and the samples. What does it learn first, and what last?
 
 # %%
@@ -1522,9 +1524,9 @@ print(f"{speed / 1e9:.0f} billion operations a second; validation loss {trainer.
 #
 # ### The same text, twenty-four times
 #
-# You stopped after about half a pass over the text. Reading it again costs only time. But a network that reads the same two million tokens over and over begins to learn *them*, and not the language: its training loss falls and falls while the validation loss turns round and climbs. Three brakes help. *Dropout* silences
-# a share of the channels at random, so that nothing may rest on a single one. *Weight decay* shrinks what is not renewed, above all in the vectors of rare tokens. And fewer weights have less room for quotations. How much of each? Ask the validation text: `python benchmarks/checkpoint.py choose` trained the variants below on a
-# graphics card, twenty-four passes each. The gap between the first two columns is what was learned by heart.
+# On two cores you stopped after about half a pass over the text. Reading it again costs only time. But a network that reads the same two million tokens over and over begins to learn *them*, and not the language: its training loss falls and falls while the validation loss turns round and climbs. Two brakes help. *Dropout* silences
+# a share of the channels at random, so that nothing may rest on a single one. *Weight decay* shrinks what is not renewed, above all in the vectors of rare tokens. How much of each? Ask the validation text: `python benchmarks/checkpoint.py choose` trained the variants below on a
+# graphics card, twenty-four passes each. The gap between the columns is what was learned by heart, and a little more, as training losses are taken with dropout at work.
 
 # %%
 table = resources.files("bow2gpt").joinpath("gpt_choices.csv").read_text(encoding="utf-8").splitlines()
@@ -1533,7 +1535,7 @@ for row in csv.DictReader(line for line in table if not line.startswith("#")):
     print(f"{row['variant']:45} {float(row['training']):8.3f} {float(row['validation']):11.3f}")
 
 # %% [markdown]
-# The best of them is the book's *checkpoint*: its weights, in 16 bits, lie in the repository with a card that says where they come from. `python benchmarks/checkpoint.py train` makes them anew. Here is its life, and what the card says.
+# The narrowest gap is not the best model: tables shrunk twice as fast close the gap and lose on the validation text. The first row wins and is the book's *checkpoint*. It does not follow the dial: six blocks of only 384 channels, a context of 512, RMS norm, no bigrams. Its weights, in 16 bits, lie in the repository with a *model card*, a page that says where they come from. `python benchmarks/checkpoint.py train` makes them anew. Here is its life, and what the card says.
 
 # %%
 from bow2gpt import checkpoints
@@ -1566,7 +1568,8 @@ figures.show(
 )
 
 # %% [markdown]
-# It never turns round: the brakes hold, and most of the gain comes when the rate falls. From here on *this* model is used, on every machine. (If you have trained one of your own and saved it, `gpt = GPT.load(folder)` puts it in its place, and the cells below work as they are.)
+# It never turns round: the brakes hold. At the full rate the curve has nearly come to rest after ten passes, at about 1.27; when the rate falls, it sinks by another 0.17. (The card's 1.090 is the same model: the ruler gives each token at least half a window of past,
+# while the trainer's windows lie side by side. On the first 10,000 tokens, which the next cell takes as its sample, both models do worse: they are harder than the rest.) From here on *this* model is used, on every machine. (If you have trained one of your own and saved it, `gpt = GPT.load(folder)` puts it in its place, and the cells below work as they are.)
 
 # %%
 yours, gpt = gpt, GPT.load(checkpoints.WEIGHTS / "mini_gpt").to(DEVICE)
@@ -1607,8 +1610,8 @@ figures.show(
 
 
 # %% [markdown]
-# One change stands out, and it is not in the model: who moves the matrices. After the same time the network that AdamW moves alone is a quarter of a bit behind. The choices of architecture that papers argue about are worth hundredths, at this size and in this time: turned positions beat learned ones, bigrams pay for their seconds, QK-norm pays, a head of
-# its own pays. Look for the bar of the other seed, and do not read much into any that is shorter, or about as long: the three MLPs are equal, and the RMS norm, which the checkpoint has, is a hair better here than the layer norm, which processors compute fastest. Dropout costs, since in half a pass there is nothing to learn by heart. And Shakespeare's plays, mixed into the
+# One change stands out, and it is not in the model but in the optimiser: who moves the matrices (and, to be fair, how boldly the tables move). After the same time the network that AdamW moves alone is a quarter of a bit behind. The choices of architecture that papers argue about are worth hundredths, at this size and in this time: turned positions beat learned ones by 0.03, bigrams pay for
+# their seconds with 0.02, QK-norm with 0.01. Look for the bar of the other seed, 0.005, and do not read much into any that is shorter, or about as long: the three MLPs are equal, and whether a head of its own pays is not decided. The RMS norm, which the checkpoint has, is a hair better here than the recipe's layer norm. Dropout costs, since in a quarter of a pass there is nothing to learn by heart. And Shakespeare's plays, mixed into the
 # text, cost most of all but AdamW: while time is short, every minute with another century's English is taken from this one's. A longer training may judge otherwise; ask the validation text.
 #
 # You can see the largest effect in a few seconds. The next cells are the script's code with less time.
@@ -1693,9 +1696,9 @@ figures.show(
 )
 
 # %% [markdown]
-# Text is what is missing here: eight times the text brings more than sixty times the weights, and with the smallest text more weights bring nothing at all. With all of it they still help, so the largest model is the best.
+# Text is what is missing here: eight times the text brings more than sixty times the weights, and with the smallest text more than seven million weights bring nothing further. With the whole text they still help, so the largest model is the best.
 #
-# And the law? It meets the runs within a few hundredths, but look at the intervals, which come from drawing the twenty runs anew with replacement (the *bootstrap*): many pairs of exponents do nearly as well. $E$ is no floor either: it is what is left when the curve is drawn on to texts and models that nobody here has tried, and the checkpoint, which
+# And the law? It meets the runs within a few hundredths, but look at the intervals, which come from drawing the twenty runs anew with replacement, twenty times, and leaving out the extreme tenth at either end (the *bootstrap*): many pairs of exponents do nearly as well. $E$ is no floor either: it is what is left when the curve is drawn on to texts and models that nobody here has tried, and the checkpoint, which
 # read its text twenty-four times, is already below it. Hoffmann et al. found exponents of 0.34 and 0.28 for models from 70 million to 16 billion weights; even there, others who fitted the same numbers again got different ones (Besiroglu et al., 2024). What has survived is the advice: if you have more operations to spend, share them out between weights and text.
 #
 # ## Generation
@@ -1804,9 +1807,9 @@ for prompt in prompts:
 
 # %% [markdown]
 # On a server your prompt shares a batch with those of strangers, a batch that is another one each time. He and Thinking Machines Lab (2025) asked a model of 235 billion parameters the same question a thousand times at temperature 0 and got 80 different answers; with operations that do not depend on the size
-# of the batch, all thousand were the same. So it is not the dice, and no mystery of "non-linear jumps": it is rounding, which depends on company, device and precision.
+# of the batch, all thousand were the same. So it is not the dice, and not the "non-linear jumps" that the source suspects: it is rounding, which depends on company, device and precision.
 #
-# And white space? To the model a space is part of a token. One more space makes other tokens, hence another past. Compare the distributions of the next token.
+# And white space? To the model a space is part of a token. One more space makes other tokens, hence another past. Compare the distributions of the next token: half the sum of $|p - q|$ is the share of the probability that has moved from some tokens to others (the *total variation*).
 
 # %%
 plain = np.exp(gpt.next_token_log_probs("We must"))
@@ -1832,7 +1835,7 @@ for changed in ("We must ", "We  must", " We must", "We\nmust", "We must\n"):
 #
 # $$\text{operations} = 6\,N D$$
 #
-# for $N$ parameters and $D$ tokens (Kaplan et al., 2020). By hand: ours. With the numbers from above you can check that the training cell did what it said. A device has a peak, but it waits for memory and for its neighbours; what share of the peak a run gets is its *utilisation*, often between 30 and 50 percent.
+# for $N$ parameters and $D$ tokens (Kaplan et al., 2020). By hand, for the training cell on two cores: $6 \cdot 2{,}621{,}440$ weights in products, times 289 steps of $32 \cdot 128$ tokens, is $1.86 \cdot 10^{13}$ operations; in 100 seconds, 186 billion a second (on the machine where this was written; put in the steps that yours printed). A device has a peak, but it waits for memory and for its neighbours; what share of the peak a run gets is its *utilisation*, often between 30 and 50 percent.
 
 # %% tags=["export"]
 @dataclass(frozen=True)
@@ -1990,7 +1993,7 @@ reported = {
 }
 for name, (run, hours) in reported.items():
     cost = estimate_training_cost(*run)
-    against = f"{cost.device_hours / hours - 1:+.0%} of {hours:,.0f}" if hours else "3.14e23 operations reported"
+    against = f"{cost.device_hours / hours - 1:+.0%} against {hours:,.0f}" if hours else "3.14e23 operations reported"
     print(
         f"{name:11} {cost.flops:.2e} operations, {cost.device_hours:11,.0f} A100 hours ({against}), {cost.money:12,.0f} dollars"
     )
@@ -2030,7 +2033,7 @@ for billions in (1.3, 13, 20):
     )
 
 # %% [markdown]
-# In a year the model of 20 billion reads between five and six billion tokens, about a quarter of a token for each parameter; Chinchilla's twenty would take the better part of a century. What ran for a year was therefore not the training of a model of 20 billion from nothing to anything useful, but a long *fine-tuning*, or a training that ended early. For a model of 1.3
+# In a year the model of 20 billion reads between five and six billion tokens, about a quarter of a token for each parameter; the twenty of Hoffmann et al. would take the better part of a century. So what ran for a year cannot have been a full training from nothing. More likely it was a long *fine-tuning*, that is, going on with a model that others had trained, or a training that ended early. For a model of 1.3
 # billion the same card needs a season. Chapter 08 does what such a card is good for.
 
 # %%
@@ -2054,7 +2057,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Time trades for money along these lines: twice the cards, half the days, the same bill. And with twenty tokens a parameter the bill grows with the *square* of the size, ten times the model for a hundred times the money.
+# Cards trade for days along these lines: twice the cards, half the days, and at rent by the hour the same bill. Money buys time only if the cards must be bought. And with twenty tokens a parameter the bill grows with the *square* of the size, ten times the model for a hundred times the money.
 #
 # ## Against the library
 #
@@ -2115,7 +2118,7 @@ with torch.inference_mode():
     print("largest difference of the logits:", (GPT.from_pretrained(folder)(ids) - expected).abs().max().item())
 
 # %% [markdown]
-# So if you have GPT-2's file on your disk, `GPT.from_pretrained(path)` makes this chapter's class write as GPT-2 does. And the fused optimiser: one pass over all numbers instead of a dozen.
+# So if you have GPT-2's file on your disk, `GPT.from_pretrained(path, tokenizer)`, with GPT-2's own tokenizer, makes this chapter's class write as GPT-2 does. And the fused optimiser: one pass over all numbers instead of a dozen.
 
 # %%
 import timeit
@@ -2185,12 +2188,12 @@ right.set(
 right.legend(fontsize=8)
 figures.show(
     fig,
-    alt="Left: bits per byte against the share of the GPT, a shallow valley near its end. Right: the GPT's advantage over the counts by frequency of the token, about one bit everywhere, least for frequent tokens after three that were seen together.",
+    alt="Left: bits per byte against the share of the GPT, a shallow valley near its end. Right: the GPT's advantage over the counts by frequency of the token, between 0.6 and 1.3 bits in every group, least for the most frequent tokens after three that were seen together.",
 )
 
 # %% [markdown]
-# A valley again, if a shallow one. The GPT is better nearly everywhere, by about a bit a token, and least where frequent tokens follow three that stood together in the training text. But "on average" hides much: at the share of tokens that the cell prints, it is the counts that come closer. They quote, word by word, names and formulas that they have seen; the network has
-# learned what such words are *like*. They fail at different places, so keep both, as speech recognisers did for years (Schwenk, 2007). How much the counts add depends on the network. The ladder's rows tell:
+# A valley again, if a shallow one. The GPT is better nearly everywhere, by about a bit a token, and least where frequent tokens follow three that stood together in the training text. But "on average" hides much: at the share of tokens that the cell prints, it is the counts that come closer. Counts quote what they have seen, word by word; the network has learned what such
+# words are *like*. They fail at different places, so keep both, as speech recognisers did for years (Schwenk, 2007). How much the counts add depends on the network. The ladder's rows tell:
 
 # %%
 on_the_ladder = {row["name"]: float(row["bits_per_byte"]) for row in ladder.rows()}
@@ -2237,7 +2240,7 @@ claims.verdict(
     28,
     "Even with a fixed seed the same prompt can give something different; and white space can change the answer completely.",
     f"on one machine, the same seed wrote the same text every time. In a batch of eight the logits differ by up to {max(in_company):.0e}, and in 16 bits by up to {max(in_16_bits):.2f}: of {len(parted)} texts "
-    f"without any dice, {sum(parted)} are other ones in 16 bits than in 32 within {length} tokens. So it happens, by rounding, wherever batch, device or precision change, and not where these stay as they are. A space "
+    f"without any dice, {sum(parted)} are other ones in 16 bits than in 32 within {length} tokens. So it can happen, by rounding, where batch or precision change (or the device, which was not tried), and it did not where these stayed as they are. A space "
     f"more moves {min(white_space.values()):.0%} to {max(white_space.values()):.0%} of the next token's probability.",
     "holds in part",
 )
@@ -2258,14 +2261,14 @@ claims.verdict(
     30,
     "Training from scratch costs hundreds of thousands; one trades time for money.",
     f"by 6 N D, which meets the hours of three published runs and the operations of a fourth within 15 %: LLaMA-7B {llama.money:,.0f} dollars at 2 an A100 hour, GPT-3's operations {estimate_training_cost(*reported['GPT-3'][0]).money:,.0f}; but GPT-2's smallest size {gpt2.money:.0f}, and the book's checkpoint, at three dollars an hour, {card['seconds'] / 3600 * 3:.2f}. "
-    "Cards and days trade one for one, while the bill stays. The price is a matter of size, over seven powers of ten; for a model that one would offer to others, the claim is right.",
-    "holds",
+    "Cards and days trade one for one, while the bill stays. The price is a matter of size, over seven powers of ten; for a model that one would offer to others the first half is right; money buys time only for those who must buy the cards.",
+    "holds in part",
 )
 
 # %% [markdown]
 # ## The rung
 #
-# Four rows go on the ladder: a GPT that trains for about five minutes on two cores, the checkpoint, and each of them mixed with the counts. The test text is asked once, by the command that makes the rows.
+# Four rows go on the ladder: a GPT that trains for about five minutes on two cores (the table has the seconds of one), the checkpoint, and each of them mixed with the counts. The test text is asked once, by the command that makes the rows.
 
 # %%
 print(ladder.table())
@@ -2274,10 +2277,10 @@ print(ladder.table())
 figures.show(ladder.figure(), alt=ladder.describe())
 
 # %% [markdown]
-# And the whole story in one picture: the best that each chapter could do.
+# And the whole story in one picture, a hockey stick lying down: the best that each chapter could do.
 
 # %%
-names = {1: "letters", 2: "counting", 3: "embeddings", 4: "MLP", 5: "LSTM", 6: "attention", 7: "GPT"}
+names = {1: "tokens", 2: "counting", 3: "embeddings", 4: "MLP", 5: "LSTM", 6: "attention", 7: "GPT"}
 best = {}
 for row in ladder.rows():
     kind = int(row["chapter"]), row["name"].endswith(("counts", "mixed"))
@@ -2291,12 +2294,12 @@ ax.set(title="What did each idea buy?", xlabel="chapter", ylabel="bits per byte 
 ax.legend()
 figures.show(
     fig,
-    alt="Bits per byte of the best model of each chapter: counting falls steeply to 1.31; embeddings, MLPs and LSTMs alone stay above it; mixtures go slowly below it; the GPT goes below all.",
+    alt="Bits per byte of the best model of each chapter: from 2.03 counting falls steeply to 1.31; embeddings (1.58), MLP, LSTM (1.36) and attention (1.45) alone stay above it; mixed with counts they lie between 1.31 and 1.26; the GPT falls to 1.06, mixed 1.05.",
 )
 
 # %% [markdown]
-# It is a hockey stick lying down. Counting takes the first great bite, and on our ladder the next four ideas do not beat it alone: embeddings, networks, recurrence and a little attention are each a better *idea*, and each learns more slowly than a table can be filled. (Bengio et al. did beat the trigrams of 2003.) Then the parts come together, the
-# training is fast enough to read a text many times, and the curve bends. The handle of the stick goes on after this book, with more text and more weights.
+# Counting takes the first great bite, and on our ladder the next four ideas do not beat it alone: embeddings, networks, recurrence and a little attention are each a better *idea*, and each learns more slowly than a table can be filled. (Bengio et al. did beat the trigrams of 2003.) Then the parts come together, the
+# training is fast enough to read a text many times, and the curve bends.
 #
 # ## What it cannot do
 #
