@@ -1572,6 +1572,7 @@ figures.show(
 # while the trainer's windows lie side by side. On the first 10,000 tokens, which the next cell takes as its sample, both models do worse: they are harder than the rest.) From here on *this* model is used, on every machine. (If you have trained one of your own and saved it, `gpt = GPT.load(folder)` puts it in its place, and the cells below work as they are.)
 
 # %%
+del trainer, watchers  # and with them what the optimisers remember, which is more than the model
 yours, gpt = gpt, GPT.load(checkpoints.WEIGHTS / "mini_gpt").to(DEVICE)
 sample_ids = validation_ids[:10_000]
 sample = tokenizer.decode(sample_ids)
@@ -1631,6 +1632,7 @@ for name, make in {"Muon and AdamW": GPT.make_optimisers, "AdamW alone": everyth
     racer = GPT.of_depth(2, 4096, context_length=128)
     race[name] = train_gpt(racer, train_ids, make_optimisers=make, max_seconds=8).records
     print(f"{name:15} {len(race[name])} steps, loss {np.mean([record.loss for record in race[name][-10:]]):.2f} nats")
+del racer
 
 # %% [markdown]
 # ### How losses scale
@@ -2142,6 +2144,7 @@ for name, step in work.items():
 # %%
 from bow2gpt.chapters.counting_models import NGramModel
 
+del yours, halved_gpt  # counting needs room
 counts_model = NGramModel.fit(train_text, 5, tokenizer=tokenizer)
 counts_log_probs = counts_model.token_log_probs(sample)
 counts_bits = -counts_log_probs.sum() / np.log(2) / sample_bytes

@@ -975,3 +975,23 @@ def main(folder: Path, options: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux' account of memory")
+def test_free_memory_goes_back_to_the_system() -> None:
+    code = """
+import re
+from bow2gpt.machine import release_memory
+
+def held():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
+
+small = [bytes(10_000) for _ in range(10_000)]
+last = bytes(10_000)  # above them in memory, so that nothing is given back by itself
+before = held()
+del small
+release_memory()
+print(before - held())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 50

@@ -27,7 +27,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bow2gpt.machine import choose_device, choose_precision, join_processes, wait_for_all
+from bow2gpt.machine import choose_device, choose_precision, join_processes, release_memory, wait_for_all
 from bow2gpt.run_folder import Record, RunFolder, TrainingStopped, sharded, whole
 from bow2gpt.token_files import Batch, windows
 
@@ -210,6 +210,7 @@ class Trainer:
         finally:
             for callback in self.callbacks:
                 getattr(callback, "close", lambda trainer: None)(self)
+            release_memory()
         if self.stopped_by and self.is_main:
             print(f"Stopped by {self.stopped_by} after step {self.step}. {self._folder.what_is_saved()}")
         return self.records
