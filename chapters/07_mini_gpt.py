@@ -2143,8 +2143,10 @@ for name, step in work.items():
 
 # %%
 from bow2gpt.chapters.counting_models import NGramModel
+from bow2gpt.machine import release_memory
 
 del yours, halved_gpt  # counting needs room
+release_memory()
 counts_model = NGramModel.fit(train_text, 5, tokenizer=tokenizer)
 counts_log_probs = counts_model.token_log_probs(sample)
 counts_bits = -counts_log_probs.sum() / np.log(2) / sample_bytes
