@@ -27,12 +27,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bow2gpt.fused import IGNORED
 from bow2gpt.machine import choose_device, choose_precision, join_processes, release_memory, wait_for_all
 from bow2gpt.run_folder import Record, RunFolder, TrainingStopped, sharded, whole
 from bow2gpt.token_files import Batch, windows
-
-#: A target that is not scored, as torch's cross entropy has it.
-IGNORED = -100
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
