@@ -58,18 +58,28 @@ def build(root: Path) -> dict[Path, bytes]:
     return files
 
 
+def repository(root: Path) -> str:
+    """The address of the repository, from pyproject.toml, the only place where it is typed.
+
+    Raises:
+        CourseError: if that is no address of GitHub.
+    """
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    address = project.get("urls", {}).get("Repository", "")
+    if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", address):
+        raise CourseError(f"pyproject.toml: got the Repository {address!r}, expected https://github.com/OWNER/NAME")
+    return address
+
+
 def with_addresses(root: Path, page: Path) -> str:
     """A page with its launch badges or link made anew from the one place that names the repository.
 
     Raises:
         CourseError: if pyproject.toml has no GitHub address, or the page no place for what is made.
     """
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    repository = project.get("urls", {}).get("Repository", "")
-    match = re.fullmatch(r"https://github\.com/([\w.-]+/([\w.-]+))", repository)
-    if not match:
-        raise CourseError(f"pyproject.toml: got the Repository {repository!r}, expected https://github.com/OWNER/NAME")
-    kind, made = ("badges", _badges(match[1])) if page.parent == Path() else ("link", _hub_link(repository, match[2]))
+    address = repository(root)
+    match = re.fullmatch(r"https://github\.com/([\w.-]+/([\w.-]+))", address)
+    kind, made = ("badges", _badges(match[1])) if page.parent == Path() else ("link", _hub_link(address, match[2]))
     text = (root / page).read_text(encoding="utf-8")
     place = re.compile(rf"(<!-- {kind}:[^\n]*-->\n)(.*?)(<!-- /{kind} -->)", re.DOTALL)
     if not place.search(text):
