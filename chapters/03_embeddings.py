@@ -210,7 +210,7 @@ for word in ["treaty", "soldiers"]:
 #
 # with $P(w, c)$ the share of the pair among all pairs and $n(c)$ how often $c$ is a neighbour. It was brought to words by Church and Hanks (1990). The
 # exponent $\alpha = 0.75$ makes rare contexts look a little more frequent than they are, because otherwise a pair of rare words that met once would
-# beat everything (Levy, Goldberg and Dagan, 2015). Pairs that met less often than chance, and pairs that never met, get 0: *positive* PMI, or PPMI.
+# beat everything (Levy, Goldberg and Dagan, 2015). Pairs that met less often than chance, and pairs that never met, get 0: *positive PMI*, or PPMI.
 #
 # By hand, with $\alpha = 1$: of 8 pairs, $w$ has 4, three of them with $c$, and $c$ has 3 in all. Then
 # $\ln \frac{3/8}{4/8 \cdot 3/8} = \ln 2 \approx 0.693$.

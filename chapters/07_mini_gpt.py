@@ -195,7 +195,7 @@ pencil |= {"blocks.0.expand": torch.tensor([[0.0, -1.0]]), "blocks.0.contract": 
 print(gpt_forward(torch.tensor([0, 1]), pencil, num_heads=1).round(decimals=2))
 
 # %% [markdown]
-# As by hand. This is a GPT. GPT-2 has the same picture, with 50,257 tokens, 768 channels, 12 blocks of 12 heads, and other parts in a few places: layer norm, GELU (a relu with its corner rounded off), learned positions.
+# As by hand. This is a GPT. GPT-2 has the same picture, with 50,257 tokens, 768 channels, 12 blocks of 12 heads, and other parts in a few places: layer norm, *GELU* (a relu with its corner rounded off), learned positions.
 #
 # ## Build it
 #
