@@ -795,7 +795,7 @@ figures.show(
 # through thirty layers and watch the standard deviation. If each layer multiplies it by 0.8, after thirty it is $0.8^{30} \approx 0.001$, and the slopes
 # shrink the same way coming back. A sum of $n$ independent terms of variance $\sigma^2$ has variance $n\sigma^2$; so for a layer of $n$ inputs,
 # $\sigma^2 = 1/n$ keeps the size. *Glorot initialisation* (Glorot and Bengio, 2010) takes $2/(n_\text{in} + n_\text{out})$, a compromise between the
-# way forward and the way back. *He initialisation* (He et al., 2015) takes $2/n_\text{in}$, since relu silences half of the cells.
+# way forward and the way back. *He initialisation* (He et al., 2015) takes $2/n_\text{in}$, since *relu* silences half of the cells.
 
 # %% tags=["export"]
 import math

@@ -311,7 +311,7 @@ print([words[i] for i in order], " largest difference:", float((shuffled - strai
 # ### Several heads
 #
 # A word may have several questions: a verb wants its subject *and* its object. One softmax can hardly give two answers, since its weights add up to one. So the
-# $d$ channels are cut into *heads*, small look-ups that run side by side and whose answers are laid end to end. By hand: four channels, two heads of two; the row
+# $d$ *channels* are cut into *heads*, small look-ups that run side by side and whose answers are laid end to end. By hand: four channels, two heads of two; the row
 # $(1, 2, 3, 4)$ becomes $(1, 2)$ for head 0 and $(3, 4)$ for head 1.
 #
 # Where do queries, keys and values come from? From the same vectors, by three matrices that are learned: $Q = X W_Q^\top$, $K = M W_K^\top$, $V = M W_V^\top$. A last one, $W_O$, mixes the heads' answers. Here $X$ holds

@@ -1316,7 +1316,7 @@ for kind in (torch.float32, torch.float16, torch.bfloat16):
 # %% [markdown]
 # ### Going on where it stopped
 #
-# A run of days meets a power cut. What has to be in a checkpoint? The weights; the optimisers' memories; how many steps were done, for the schedule; and where the random numbers stand, for batches and dropout. Forget one, and
+# A run of days meets a power cut. What has to be in a checkpoint? The weights; the optimisers' memories; how many steps were done, for the *schedule*; and where the random numbers stand, for batches and dropout. Forget one, and
 # the loss goes on almost as before, which is why nobody notices. So test it: one run goes through, another is saved, killed and resumed, and all losses and the last checkpoint must be the same *bit for bit*. `resume_is_exact` works for any training loop.
 # It is nasty in two ways. The run goes on for a step after it was saved, so a checkpoint that only points at the live weights is spoiled; and all global random generators are disturbed, as they would be in another process.
 
