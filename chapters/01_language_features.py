@@ -976,7 +976,7 @@ figures.show(
 # %% [markdown]
 # Three fits, and each is wrong somewhere. The first thousand ranks stay close to their line, then frequency falls much faster than the law allows:
 # two regimes, which Ferrer i Cancho and Solé (2001) describe with exponents near 1 and 2. Mandelbrot's offset cuts the typical miss of the line
-# through all ranks from a factor of 1.45 to one of 1.22, and pays for it at the top: it thinks *the* a hundred times rarer than it is. Zipf's law
+# through all ranks from a factor of 1.45 to one of 1.22, and pays for it at the top: it thinks *the* a hundred times rarer than it is. *Zipf's law*
 # is a good first sketch and a poor description; say over which ranks you fitted before you compare exponents.
 #
 # The other side of the coin is *vocabulary growth*: how many different words $V$ have you met after $N$ running words? Herdan (1960) and Heaps
