@@ -29,7 +29,7 @@ nb_execution_mode = "off"  # the chapters come executed
 nb_render_markdown_format = "myst"  # of verdicts
 nb_merge_streams = True
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
-myst_heading_anchors = 3
+myst_heading_anchors = 4
 
 templates_path = ["templates"]
 html_theme = "sphinx_book_theme"

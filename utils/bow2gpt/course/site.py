@@ -28,7 +28,7 @@ from .build import chapters, read_chapter, repository
 from .execute import Run, executed
 from .glossary import entries, italics
 from .notebooks import dump, headings, parse_notebook
-from .paths import CourseError, exercise_path, exercises, find_root, name_of, write_atomically
+from .paths import CourseError, exercise_path, exercises, find_root, write_atomically
 from .release import build_release, read_exercise
 from .repair import is_answer
 
@@ -90,7 +90,9 @@ def pages(root: Path, run: Callable[[str, NotebookNode], Run]) -> dict[Path, byt
         "chapters": chapter_table(root),
         "ladder": ladder_table(),
         "claims": claim_table(claims, books),
-        "exercises": task_table(tasks),
+        "exercises": task_table(
+            tasks, {exercise: _title(read_exercise(root, exercise).notebook) for exercise in exercises(root)}
+        ),
     }
 
     made = {}
@@ -199,7 +201,7 @@ def link_first_uses(glossary: str, books: dict[str, NotebookNode]) -> dict[str, 
         books: executed chapters by name, in order of reading.
 
     Returns:
-        Main name of each term -> the chapter with its first use.
+        Main name of each term -> a link to its first use, as seen from a page in book/.
 
     Raises:
         CourseError: if a term is never set in italics.
@@ -207,9 +209,11 @@ def link_first_uses(glossary: str, books: dict[str, NotebookNode]) -> dict[str, 
     main = {name.casefold(): entry.names[0] for entry in entries(glossary) for name in entry.names}
     first: dict[str, str] = {}
     for chapter, book in books.items():
+        section = ""
         for cell in book.cells:
             if cell.cell_type != "markdown":
                 continue
+            section = [section, *headings(cell.source)][-1]
             for run in italics(cell.source):
                 term = main.get(run.casefold())
                 if term is None or term in first:
@@ -218,19 +222,17 @@ def link_first_uses(glossary: str, books: dict[str, NotebookNode]) -> dict[str, 
                 if found := re.search(rf"(?<![*\w])\*{words}\*(?!\*)", cell.source):
                     before, after = cell.source[: found.start()], cell.source[found.end() :]
                     cell.source = f"{before}{{term}}`{run} <{term}>`{after}"
-                    first[term] = chapter
+                    first[term] = f"[{chapter[:2]}, {section}](../chapters/{chapter}.ipynb#{_slug(section)})"
     if missing := sorted(set(main.values()) - set(first)):
         raise CourseError(f"no chapter sets the term {missing[0]!r} of the glossary in italics")
     return first
 
 
 def with_first_uses(glossary: str, first: dict[str, str]) -> str:
-    """The glossary's page with a link in each entry to the chapter of its first use."""
+    """The glossary's page with a link in each entry to the section of its first use."""
     for entry in entries(glossary):
-        chapter = first[entry.names[0]]
         place = re.search(rf"^{re.escape(entry.names[0])}\n(?:\S.*\n)*(?:[ ]{{2,}}.*\n)+", glossary, re.M).end()
-        link = f"  [Chapter {chapter[:2]}](../chapters/{chapter}.ipynb)\n"
-        glossary = glossary[:place] + link + glossary[place:]
+        glossary = f"{glossary[:place]}  {first[entry.names[0]]}\n{glossary[place:]}"
     return glossary
 
 
@@ -282,7 +284,7 @@ def claim_table(claims: list[Claim], books: dict[str, NotebookNode]) -> str:
     return _table(["", "the source says", "measured", "verdict", "chapter"], rows, 5)
 
 
-def task_table(tasks: list[Task]) -> str:
+def task_table(tasks: list[Task], titles: dict[str, str]) -> str:
     """The catalogue: a table for each exercise."""
     parts = []
     for exercise in dict.fromkeys(task.exercise for task in tasks):
@@ -290,8 +292,7 @@ def task_table(tasks: list[Task]) -> str:
         minutes, points = sum(task.minutes for task in own), sum(task.points for task in own)
         rows = [[f"`{t.name}`", t.says, str(t.difficulty), str(t.minutes), str(t.points)] for t in own]
         rows.append(["all", "", "", str(minutes), str(points)])
-        title = f"Exercise {exercise[:2]}: {name_of(exercise).replace('_', ' ')}"
-        parts.append(f"## [{title}](../{exercise_path(exercise).as_posix()})\n\n")
+        parts.append(f"## [{titles[exercise]}](../{exercise_path(exercise).as_posix()})\n\n")
         parts.append(_table(["task", "", "difficulty", "minutes", "points"], rows, 2) + "\n\n")
     return "".join(parts).rstrip()
 
@@ -305,6 +306,11 @@ def _table(head: list[str], rows: list[list[str]], left: int = 1) -> str:
 
 def _title(notebook: NotebookNode) -> str:
     return next(title for cell in notebook.cells if cell.cell_type == "markdown" for title in headings(cell.source))
+
+
+def _slug(heading: str) -> str:
+    """A heading's name in an address, as MyST and GitHub make it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _is_setup(cell: NotebookNode) -> bool:
