@@ -33,6 +33,7 @@ from .release import build_release, read_exercise
 from .repair import is_answer
 
 SITE = Path(".bow2gpt", "site")
+HTML = SITE / "html"
 CLAIM = "application/vnd.bow2gpt.claim+json"
 SHOWN = ("text/html", "text/markdown", "text/plain")
 TIMEOUT = 960  # seconds that one cell of a chapter may take
@@ -103,18 +104,18 @@ def pages(root: Path, run: Callable[[str, NotebookNode], Run]) -> dict[Path, byt
     files = {}
     for path, notebook in made.items():
         pictures = _take_pictures(notebook, path)
-        files |= {path: _page(root, path, notebook), **pictures}
-    for page in sorted((root / "book").glob("*.md")):
-        text = glossary if page.stem == "glossary" else page.read_text(encoding="utf-8")
+        files |= {path: page(root, path, notebook), **pictures}
+    for path in sorted((root / "book").glob("*.md")):
+        text = glossary if path.stem == "glossary" else path.read_text(encoding="utf-8")
         for name, table in tables.items():
             text = text.replace(f"<!-- table: {name} -->", table)
-        files[Path(page.name)] = redirected(root, text, Path("book", page.name)).encode()
+        files[Path(path.name)] = redirected(root, text, Path("book", path.name)).encode()
     for picture in [*(root / "book").glob("*.svg"), *(root / "book").glob("*.png")]:
         files[Path(picture.name)] = picture.read_bytes()
     return files
 
 
-def _page(root: Path, path: Path, notebook: NotebookNode) -> bytes:
+def page(root: Path, path: Path, notebook: NotebookNode) -> bytes:
     """A notebook as a page: without what only a notebook needs, and without what only its programs write."""
     notebook = nbformat.from_dict(notebook)
     notebook.cells = [cell for cell in notebook.cells if not _is_setup(cell)]
@@ -317,11 +318,18 @@ def _is_setup(cell: NotebookNode) -> bool:
     return "setup" in cell.metadata.get("tags", ()) or cell.metadata.get("nbgrader", {}).get("grade_id") == "setup"
 
 
-def main() -> None:
-    """Make the site of the clone that this is called in; stops at whatever Sphinx warns of."""
-    root = find_root()
-    source, html = root / SITE / "source", root / SITE / "html"
-    files = pages(root, lambda name, notebook: executed(root, name, notebook, timeout=TIMEOUT))
+def make(root: Path, run: Callable[[str, NotebookNode], Run]) -> None:
+    """Make the site, in the folder `HTML` of a clone.
+
+    Args:
+        root: the clone.
+        run: as in `pages`.
+
+    Raises:
+        CourseError: if a page cannot be made, or Sphinx, which says so before, warns of something.
+    """
+    source = root / SITE / "source"
+    files = pages(root, run)
     for old in source.rglob("*"):
         if old.is_file() and old.relative_to(source) not in files:
             old.unlink()
@@ -329,10 +337,19 @@ def main() -> None:
         if not (source / path).is_file() or (source / path).read_bytes() != content:
             write_atomically(source / path, content)
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--jobs", "auto", "--quiet"]
-    done = subprocess.run([*command, "-c", str(root / "book"), str(source), str(html)])
+    done = subprocess.run([*command, "-c", str(root / "book"), str(source), str(root / HTML)])
     if done.returncode:
-        sys.exit(done.returncode)
-    print(f"the site is in {html.relative_to(root).as_posix()}: open its index.html")
+        raise CourseError("Sphinx found something wrong with the pages, and said what above")
+
+
+def main() -> None:
+    """Make the site of the clone that this is called in."""
+    root = find_root()
+    try:
+        make(root, lambda name, notebook: executed(root, name, notebook, timeout=TIMEOUT))
+    except CourseError as error:
+        sys.exit(str(error))
+    print(f"the site is in {HTML.as_posix()}: open its index.html")
 
 
 if __name__ == "__main__":
