@@ -42,7 +42,7 @@ def build(root: Path) -> dict[Path, bytes]:
     for source, text in sources.items():
         add(source.relative_to(root), text.encode())
     for source in chapters(root):
-        notebook = read_chapter(root, source, sources[source])
+        notebook = read_chapter(root, source, sources.get(source))
         add(Path("chapters", f"{source.stem}.ipynb"), dump(notebook))
         if module := chapter_module(source, notebook):
             add(Path("utils", "bow2gpt", "chapters", f"{name_of(source.stem)}.py"), module.encode())
@@ -96,7 +96,8 @@ def tidy(root: Path) -> list[Path]:
     """
     tidied, sources = [], launched(root)
     for source in chapters(root):
-        before, after = sources[source], as_saved(root, read_percent(source, sources[source]))
+        before = sources.get(source) or source.read_text(encoding="utf-8")
+        after = as_saved(root, read_percent(source, before))
         if before != after and _without_blank_lines(before) == _without_blank_lines(after):
             write_atomically(source, after.encode())
             tidied.append(source.relative_to(root))

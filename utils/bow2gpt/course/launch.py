@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
-from .notebooks import SETUP
+from .notebooks import SETUP, read_source
 from .paths import CourseError, exercise_path, exercises
 
 START = "chapters/00_start_here.ipynb"
@@ -79,30 +79,33 @@ def launched(root: Path) -> dict[Path, str]:
         Texts by path.
 
     Raises:
-        CourseError: naming the source, if it does not begin with a title.
+        CourseError: naming the source, if it cannot be read or does not begin with a title.
     """
-    notebooks = {path: f"chapters/{path.stem}.ipynb" for path in chapters(root)}
-    headers = dict.fromkeys(notebooks, f'# %% tags=["{SETUP}"]')
-    for exercise in exercises(root):
-        path = exercise_path(exercise)
-        source = root / "solutions" / exercise / f"{path.stem}.py"
-        notebooks[source], headers[source] = path.as_posix(), f'# %% locked="{SETUP}"'
-    texts = {path: path.read_text(encoding="utf-8") for path in notebooks}
     if not (root / "pyproject.toml").is_file():
-        return texts
-    address = repository(root)
-    for path, text in texts.items():
-        title = _TITLE.match(text)
-        if not title:
-            where = path.relative_to(root).as_posix()
-            raise CourseError(f"{where}: no title at the top: begin with `# %% [markdown]` and, below it, `# # Title`")
-        first, *rest = re.split(r"^(?=# %%)", text[title.end() :], flags=re.MULTILINE)
-        head = title[0] + _links(address, notebooks[path]) + _LINKS.sub("", first, count=1).rstrip("\n")
-        old = [cell for cell in rest if cell.startswith(f"{headers[path]}\n")]
-        gap = old[0][len(old[0].rstrip("\n")) :] if old[:1] == rest[:1] != [] else "\n\n" if rest else "\n"
-        setup = f"{headers[path]}\n{setup_code(address)}{gap}"
-        texts[path] = "".join([head, "\n\n", setup, *(cell for cell in rest if cell not in old)])
+        return {}
+    address, texts = repository(root), {}
+    for source in chapters(root):
+        texts[source] = _launched(source, f'# %% tags=["{SETUP}"]\n', address, f"chapters/{source.stem}.ipynb")
+    for exercise in exercises(root):
+        notebook = exercise_path(exercise)
+        source = root / "solutions" / exercise / f"{notebook.stem}.py"
+        texts[source] = _launched(source, f'# %% locked="{SETUP}"\n', address, notebook.as_posix())
     return texts
+
+
+def _launched(source: Path, header: str, address: str, notebook: str) -> str:
+    """The text of a source with its notebook's links below the title, and the setup cell after the title cell."""
+    text = read_source(source)
+    title = _TITLE.match(text)
+    if not title:
+        raise CourseError(f"{source}: no title at the top: begin with `# %% [markdown]` and, below it, `# # Title`")
+    first, *cells = re.split(r"^(?=# %%)", text[title.end() :], flags=re.MULTILINE)
+    head = title[0] + _links(address, notebook) + _LINKS.sub("", first, count=1).rstrip("\n") + "\n\n"
+    setup = header + setup_code(address)
+    gap = "\n\n" if cells else "\n"
+    if cells and cells[0].startswith(header):  # how many blank lines follow depends on the next cell
+        gap = cells[0][len(cells[0].rstrip("\n")) :]
+    return "".join([head, setup, gap, *(cell for cell in cells if not cell.startswith(header))])
 
 
 def chapters(root: Path) -> list[Path]:

@@ -34,16 +34,10 @@ def read_percent(path: Path, source: str | None = None) -> NotebookNode:
         source: read this instead of what stands in the file.
 
     Raises:
-        CourseError: if the file is empty, not UTF-8, or does not begin with a cell.
+        CourseError: see `read_source`.
     """
-    try:
-        source = path.read_text(encoding="utf-8") if source is None else source
-    except (OSError, UnicodeDecodeError) as error:
-        raise CourseError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    if not source.strip():
-        raise CourseError(f"{path}: the file is empty: begin with a cell, `# %% [markdown]`")
-    if not source.startswith("# %%"):
-        raise CourseError(f"{path}: the first line is not a cell, `# %% [markdown]`: remove what stands before it")
+    if source is None:
+        source = read_source(path)
     import jupytext  # slow, and who only grades reads no percent sources
 
     notebook = jupytext.reads(source, "py:percent")
@@ -51,6 +45,23 @@ def read_percent(path: Path, source: str | None = None) -> NotebookNode:
         cell.metadata.pop("lines_to_next_cell", None)
     set_metadata(notebook)
     return notebook
+
+
+def read_source(path: Path) -> str:
+    """The text of a percent source.
+
+    Raises:
+        CourseError: if the file is empty, not UTF-8, or does not begin with a cell.
+    """
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CourseError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    if not source.strip():
+        raise CourseError(f"{path}: the file is empty: begin with a cell, `# %% [markdown]`")
+    if not source.startswith("# %%"):
+        raise CourseError(f"{path}: the first line is not a cell, `# %% [markdown]`: remove what stands before it")
+    return source
 
 
 def set_metadata(notebook: NotebookNode) -> None:
