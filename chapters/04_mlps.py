@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 04 MLPs
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/chapters/04_mlps.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/chapters/04_mlps.ipynb)
+# <!-- /launch -->
+#
 # *From Bag of Words to GPT, chapter 04. About two hours of reading and running; every cell together takes some three minutes on two cores.*
 #
 # ## Where we are
@@ -13,6 +17,24 @@
 # them: first for single numbers, then for arrays, then with PyTorch, three times the same network with the same losses. Then come the tools of the
 # trade (optimisers, initialisation, dropout, layer norm), each set beside the library's, a few experiments on how deep and how wide, and at the end
 # a neural language model on the ladder. It is where the book stops counting and starts to learn.
+
+# %% tags=["setup"]
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %%
 import time

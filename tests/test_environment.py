@@ -18,7 +18,8 @@ CONDA_NAMES = {"pytorch": "torch"}
 
 def conda_disagreements(environment: dict, project: dict) -> list[str]:
     """What an environment file says otherwise than the project's metadata."""
-    truth = {r.name: r.specifier for r in map(Requirement, project["dependencies"])}
+    needed = project["dependencies"] + project["optional-dependencies"]["lab"]
+    truth = {r.name: r.specifier for r in map(Requirement, needed)}
     problems = []
     for entry in environment["dependencies"]:
         if not isinstance(entry, str) or entry == "pip":
@@ -46,6 +47,7 @@ def test_environment_yml_agrees_with_pyproject() -> None:
         assert any(re.match(rf"{needed}\b", name) for name in names), f"environment.yml lacks {needed}"
     (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
     (extras,) = (re.fullmatch(r"-e \.\[(.*)\]", line)[1].split(",") for line in pip)
+    assert "lab" in extras
     assert set(extras) <= set(PROJECT["optional-dependencies"])
 
 

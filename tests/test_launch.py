@@ -21,7 +21,7 @@ from test_chapters import BUDGET_MEGABYTES
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from bow2gpt.course.build import with_addresses
+from bow2gpt.course.launch import with_addresses
 from bow2gpt.course.paths import CourseError
 
 ROOT = Path(__file__).resolve().parents[1]

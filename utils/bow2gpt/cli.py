@@ -11,6 +11,8 @@ import typer
 
 # Nothing heavy up here: `bow2gpt --help` must answer at once. Each command imports what it needs.
 
+_WORKSHOP = ("jupytext", "nbformat", "nbgrader", "sqlalchemy")  # come with the extra `lab`
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -53,6 +55,12 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             _stop(error, status=2)
         except (CourseError, OSError) as error:
             _stop(error, status=1)
+        except ModuleNotFoundError as error:
+            missing = (error.name or "").partition(".")[0]
+            if missing not in _WORKSHOP:
+                raise
+            cure = "in the clone, `make lab` or `pip install -e '.[lab]'` installs it"
+            _stop(CourseError(f"{missing} is not installed, which the workshop of the course needs: {cure}"), status=1)
 
     return wrapped
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlencode
 
 import jupytext
 from jupytext.config import load_jupytext_configuration_file
 from nbformat import NotebookNode
 
 from .export import chapter_module
+from .launch import chapters, launched, with_addresses
 from .notebooks import dump, read_notebook, read_percent
 from .paths import UNLOCKED, CourseError, exercise_path, exercises, keep, name_of, write_atomically
 from .release import build_release, is_untouched, read_exercise
 
 CURE = "run `bow2gpt build` and commit what it writes"
-START = "chapters/00_start_here.ipynb"
 
 
 def build(root: Path) -> dict[Path, bytes]:
@@ -29,7 +26,7 @@ def build(root: Path) -> dict[Path, bytes]:
 
     Returns:
         Contents by path relative to the root: chapter notebooks, chapter modules, nbgrader's source notebooks
-        (not for git), exercises, and the pages with addresses that name the repository.
+        (not for git), exercises, and what holds addresses that name the repository: pages, and the sources themselves.
 
     Raises:
         CourseError: naming the source and the cell, if one is not as it should be.
@@ -41,13 +38,16 @@ def build(root: Path) -> dict[Path, bytes]:
             raise CourseError(f"two sources make {path.as_posix()}: give them different names")
         files[path] = content
 
+    sources = launched(root)
+    for source, text in sources.items():
+        add(source.relative_to(root), text.encode())
     for source in chapters(root):
-        notebook = read_chapter(root, source)
+        notebook = read_chapter(root, source, sources.get(source))
         add(Path("chapters", f"{source.stem}.ipynb"), dump(notebook))
         if module := chapter_module(source, notebook):
             add(Path("utils", "bow2gpt", "chapters", f"{name_of(source.stem)}.py"), module.encode())
     for exercise_id in exercises(root):
-        exercise = read_exercise(root, exercise_id)
+        exercise = read_exercise(root, exercise_id, sources)
         add(exercise.source.relative_to(root).with_suffix(".ipynb"), dump(exercise.notebook))
         add(exercise_path(exercise_id), build_release(root, exercise))
         for path in exercise.data_files:
@@ -58,73 +58,26 @@ def build(root: Path) -> dict[Path, bytes]:
     return files
 
 
-def repository(root: Path) -> str:
-    """The address of the repository, from pyproject.toml, the only place where it is typed.
-
-    Raises:
-        CourseError: if that is no address of GitHub.
-    """
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    address = project.get("urls", {}).get("Repository", "")
-    if not re.fullmatch(r"https://github\.com/[\w.-]+/[\w.-]+", address):
-        raise CourseError(f"pyproject.toml: got the Repository {address!r}, expected https://github.com/OWNER/NAME")
-    return address
-
-
-def with_addresses(root: Path, page: Path) -> str:
-    """A page with its launch badges or link made anew from the one place that names the repository.
-
-    Raises:
-        CourseError: if pyproject.toml has no GitHub address, or the page no place for what is made.
-    """
-    address = repository(root)
-    match = re.fullmatch(r"https://github\.com/([\w.-]+/([\w.-]+))", address)
-    kind, made = ("badges", _badges(match[1])) if page.parent == Path() else ("link", _hub_link(address, match[2]))
-    text = (root / page).read_text(encoding="utf-8")
-    place = re.compile(rf"(<!-- {kind}:[^\n]*-->\n)(.*?)(<!-- /{kind} -->)", re.DOTALL)
-    if not place.search(text):
-        raise CourseError(
-            f"{page.as_posix()} has no place for the {kind}: add <!-- {kind}: ... --> and <!-- /{kind} -->"
-        )
-    return place.sub(lambda found: f"{found[1]}{made}\n{found[3]}", text)
-
-
-def _badges(name: str) -> str:
-    targets = {
-        "Binder": f"https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/{START}",
-        "Colab": f"https://colab.research.google.com/github/{name}/blob/main/{START}",
-        "Codespaces": f"https://codespaces.new/{name}",
-    }
-    return " ".join(
-        f"[![Open in {place}](https://img.shields.io/badge/open_in-{place}-0b3c5d)]({url})"
-        for place, url in targets.items()
-    )
-
-
-def _hub_link(repository: str, folder: str) -> str:
-    query = urlencode({"repo": repository, "branch": "main", "urlpath": f"lab/tree/{folder}/{START}"})
-    return f"```\nhttps://YOUR-HUB/hub/user-redirect/git-pull?{query}\n```"
-
-
-def chapters(root: Path) -> list[Path]:
-    """The chapters' sources, in order."""
-    return sorted((root / "chapters").glob("[0-9]*.py"))
-
-
-def read_chapter(root: Path, source: Path) -> NotebookNode:
+def read_chapter(root: Path, source: Path, text: str | None = None) -> NotebookNode:
     """Read a chapter as the notebook that JupyterLab pairs with its source.
+
+    Args:
+        root: the clone.
+        source: the chapter's percent source.
+        text: what is going to stand in it; what stands there now, if not given.
 
     Raises:
         CourseError: if saving the notebook in JupyterLab would change the source; says in which line.
     """
     name_of(source.stem)
-    notebook = read_percent(source)
+    notebook = read_percent(source, text)
     notebook.metadata["jupytext"] = {"formats": "ipynb,py:percent"}
     where = f"chapters/{source.name}"
     for cell in notebook.cells:
         if unknown := sorted(set(cell.metadata) - {"tags"}):
             raise CourseError(f"{where}, cell {cell.id}: unknown tag {unknown[0]!r}: chapters use `tags` only")
-    before, after = source.read_text(encoding="utf-8"), as_saved(root, notebook)
+    before = source.read_text(encoding="utf-8") if text is None else text
+    after = as_saved(root, notebook)
     if before != after:
         lines = zip(before.split("\n"), after.split("\n"), strict=False)
         number, old, new = next((n, old, new) for n, (old, new) in enumerate(lines, start=1) if old != new)
@@ -141,9 +94,10 @@ def tidy(root: Path) -> list[Path]:
     Returns:
         The sources that were rewritten, relative to the root.
     """
-    tidied = []
+    tidied, sources = [], launched(root)
     for source in chapters(root):
-        before, after = source.read_text(encoding="utf-8"), as_saved(root, read_percent(source))
+        before = sources.get(source) or source.read_text(encoding="utf-8")
+        after = as_saved(root, read_percent(source, before))
         if before != after and _without_blank_lines(before) == _without_blank_lines(after):
             write_atomically(source, after.encode())
             tidied.append(source.relative_to(root))
@@ -187,7 +141,7 @@ def stale(root: Path, files: dict[Path, bytes]) -> list[str]:
     """
     problems = []
     for path, content in files.items():
-        if path.parts[0] == "solutions":  # git-ignored
+        if path.parts[0] == "solutions" and path.suffix == ".ipynb":  # git-ignored
             continue
         if not (root / path).is_file():
             problems.append(f"missing {path.as_posix()}: {CURE}")

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 
 _MINIMUM_PYTHON = (3, 11)
@@ -47,8 +47,9 @@ def _packages() -> Finding:
     """Compare what is installed with what the library asks for."""
     from packaging.requirements import Requirement
 
+    extra = "lab" if _lab_packages() else ""
     needed = [Requirement(text) for text in metadata.requires("bow2gpt") or ()]
-    needed = [wanted for wanted in needed if wanted.marker is None or wanted.marker.evaluate({"extra": ""})]
+    needed = [wanted for wanted in needed if wanted.marker is None or wanted.marker.evaluate({"extra": extra})]
     found, wrong = {}, []
     for wanted in needed:
         try:
@@ -59,7 +60,7 @@ def _packages() -> Finding:
         if not wanted.specifier.contains(found[wanted.name], prereleases=True):
             wrong.append(f"{wanted} is needed, {found[wanted.name]} is installed")
     if wrong:
-        return Finding("packages", False, "; ".join(wrong), "install them with `pip install -e .` in the clone")
+        return Finding("packages", False, "; ".join(wrong), "install them with `pip install -e '.[lab]'` in the clone")
     main = ", ".join(f"{name} {found[name]}" for name in ("torch", "numpy", "jupyterlab", "nbgrader") if name in found)
     return Finding("packages", True, f"{main} and {max(0, len(found) - 4)} more")
 
@@ -98,7 +99,14 @@ def _corpus() -> Finding:
         return Finding("corpus", False, " ".join(str(error).split()))
 
 
+def _lab_packages() -> list[str]:
+    """What of the extra `lab` is here: all of it, unless something is broken, or nothing, as in Colab."""
+    return [name for name in ("jupyterlab", "jupytext", "nbgrader") if util.find_spec(name)]
+
+
 def _lab() -> Finding:
+    if not _lab_packages():
+        return Finding("jupyterlab", True, "not here, and not needed where another program opens the notebooks")
     from jupyter_core.paths import jupyter_path
 
     folders = [Path(folder) for folder in jupyter_path("labextensions")]

@@ -16,6 +16,8 @@ from nbformat import NotebookNode
 
 from .paths import CourseError
 
+SETUP = "setup"  # the tag of the setup cell in a chapter, and its name among the locked cells of an exercise
+
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 _HEADING = re.compile(r"#{1,6}\s+(.+)")
 _ID_LENGTH = 64  # of a cell, in the notebook format
@@ -24,11 +26,29 @@ _MOST_CELLS = 2_000
 _MOST_CODE = 500_000  # characters
 
 
-def read_percent(path: Path) -> NotebookNode:
+def read_percent(path: Path, source: str | None = None) -> NotebookNode:
     """Read a percent source as a notebook with stable cell ids and no metadata but what its cells say.
 
     Args:
         path: a Python file whose cells begin with `# %%`.
+        source: read this instead of what stands in the file.
+
+    Raises:
+        CourseError: see `read_source`.
+    """
+    if source is None:
+        source = read_source(path)
+    import jupytext  # slow, and who only grades reads no percent sources
+
+    notebook = jupytext.reads(source, "py:percent")
+    for cell in notebook.cells:
+        cell.metadata.pop("lines_to_next_cell", None)
+    set_metadata(notebook)
+    return notebook
+
+
+def read_source(path: Path) -> str:
+    """The text of a percent source.
 
     Raises:
         CourseError: if the file is empty, not UTF-8, or does not begin with a cell.
@@ -41,13 +61,7 @@ def read_percent(path: Path) -> NotebookNode:
         raise CourseError(f"{path}: the file is empty: begin with a cell, `# %% [markdown]`")
     if not source.startswith("# %%"):
         raise CourseError(f"{path}: the first line is not a cell, `# %% [markdown]`: remove what stands before it")
-    import jupytext  # slow, and who only grades reads no percent sources
-
-    notebook = jupytext.reads(source, "py:percent")
-    for cell in notebook.cells:
-        cell.metadata.pop("lines_to_next_cell", None)
-    set_metadata(notebook)
-    return notebook
+    return source
 
 
 def set_metadata(notebook: NotebookNode) -> None:
@@ -57,6 +71,11 @@ def set_metadata(notebook: NotebookNode) -> None:
     count: Counter[str] = Counter()
     heading = "start"
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        if is_setup(cell):  # no other cell's id depends on whether it is there
+            cell.id = SETUP
+            continue
         titles = headings(cell.source) if cell.cell_type == "markdown" else []
         if titles:
             heading = _slug(titles[0])
@@ -64,8 +83,12 @@ def set_metadata(notebook: NotebookNode) -> None:
         cell.id = f"{heading}-{count[heading]}"
         if titles:
             heading = _slug(titles[-1])
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+
+
+def is_setup(cell: NotebookNode) -> bool:
+    """Whether it is the cell that installs the book in Colab: see `launch`."""
+    marks = cell.metadata.get("nbgrader")
+    return SETUP in cell.metadata.get("tags", ()) or (isinstance(marks, dict) and marks.get("grade_id") == SETUP)
 
 
 def headings(markdown: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,18 +90,19 @@ class Exercise:
         )
 
 
-def read_exercise(root: Path, exercise: str) -> Exercise:
+def read_exercise(root: Path, exercise: str, sources: Mapping[Path, str] | None = None) -> Exercise:
     """Parse the source of an exercise.
 
     Args:
         root: the clone.
         exercise: like `02_counting_models`.
+        sources: texts of sources that are read instead of the files.
 
     Raises:
         CourseError: naming the source and the cell, if a tag or a region is not as described above.
     """
     source = root / "solutions" / exercise / f"{name_of(exercise)}.py"
-    notebook = read_percent(source)
+    notebook = read_percent(source, (sources or {}).get(source))
     parsed = Exercise(exercise, source, notebook, {}, [], [])
     kept = []
     for number, cell in enumerate(notebook.cells, start=1):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import nbformat
 from nbformat import NotebookNode
 
+from .notebooks import is_setup
+
 _DEFINED = re.compile(r"^(?:def|class)\s+(\w+)", re.MULTILINE)
 
 
@@ -147,7 +149,7 @@ def _notes(theirs: list[NotebookNode], match: dict[int, int], release: list[Note
     place_of = {number: place for place, number in match.items()}
     for number, original in enumerate(release):
         name = _grade_id(original)
-        if not name:
+        if not name or is_setup(original):  # older exercises have none, and nothing in it is the learner's
             continue
         copies = sum(_grade_id(cell) == name for cell in theirs)
         if number not in place_of:

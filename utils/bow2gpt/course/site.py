@@ -24,9 +24,10 @@ from PIL import Image
 
 from bow2gpt import ladder
 
-from .build import chapters, read_chapter, repository
+from .build import read_chapter
 from .execute import Run, executed
 from .glossary import entries, italics
+from .launch import chapters, repository
 from .notebooks import dump, headings, parse_notebook
 from .paths import CourseError, exercise_path, exercises, find_root, write_atomically
 from .release import build_release, read_exercise

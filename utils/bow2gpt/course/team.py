@@ -80,7 +80,7 @@ def cluster(address: str) -> Iterator[Team]:
     try:
         from distributed import Client, KilledWorker
     except ImportError:
-        raise CourseError("--scheduler needs Dask: pip install 'bow2gpt[cluster]'") from None
+        raise CourseError("--scheduler needs Dask: in the clone, pip install -e '.[cluster]'") from None
     try:
         client = Client(address, timeout=_CONNECT, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
