@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import clean
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,6 +165,12 @@ def initials(words: list[str]) -> list[str]:
 def initials(words: list[str]) -> list[str]:
     return [word[:1] for word in words if word != ""]
 '''
+
+
+@pytest.fixture(scope="session")
+def clean_python() -> Path:
+    """The Python of the clean environment, with the book in it as a wheel."""
+    return clean.install()
 
 
 @pytest.fixture
