@@ -326,7 +326,7 @@ print(f"ours {ours:.2f} s, scikit-learn {theirs:.2f} s")
 #
 # ## Naive Bayes: from counting to deciding
 #
-# A bag describes. To *decide* which class $y$ a document belongs to, turn the question round with Bayes' rule: instead of $P(y \mid \text{words})$,
+# A bag describes. To *decide* which class $y$ a document belongs to, turn the question round with *Bayes' rule*: instead of $P(y \mid \text{words})$,
 # which we cannot count, use
 #
 # $$P(y \mid w_1 \dots w_n) \propto P(y) \prod_i P(w_i \mid y)$$
@@ -758,7 +758,7 @@ print(f"always naming {speakers[most]}: {len(disputed[most]) / len(right):.0%}")
 #
 # $$P(w_1 \dots w_T) = \prod_t P(w_t \mid w_1 \dots w_{t-1}) \approx \prod_t P(w_t \mid w_{t-n+1} \dots w_{t-1})$$
 #
-# with $w_t$ the token at place $t$ and $T$ the number of tokens. The first step is the chain rule and always true. The second is the bet: that what
+# with $w_t$ the token at place $t$ and $T$ the number of tokens. The first step is the *chain rule* and always true. The second is the bet: that what
 # lies further back than $n-1$ tokens does not matter. Each factor is a ratio of counts, $c(h w) / c(h)$ with $h$ for the *history*, the last $n-1$
 # tokens: the *maximum-likelihood estimate*; no other choice makes the training text more probable. By hand, on *abracadabra*: *a* is followed four
 # times (the last *a* by nothing), by *b* twice, by *c* once, by *d* once, so $P(b \mid a) = 2/4$.
@@ -987,7 +987,7 @@ for n, table in enumerate(byte_tables, start=1):
 #
 # where $h'$ is $h$ without its oldest token, and the shortest history of all falls back on the uniform distribution $1/V$. Methods differ only in
 # $\alpha$, what is kept, and $\gamma$, what is handed down. The numbers must add up: the kept shares of a history and its $\gamma$ sum to one. So a
-# smoothing method is a small function from a table to these two arrays, one entry of $\alpha$ for each n-gram and one of $\gamma$ for each history.
+# *smoothing* method is a small function from a table to these two arrays, one entry of $\alpha$ for each n-gram and one of $\gamma$ for each history.
 # A history that was never seen hands down everything: $\gamma = 1$.
 #
 # The cell fixes that type and two helpers: divide by the context's value, and sum over a context.

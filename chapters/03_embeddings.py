@@ -232,7 +232,7 @@ for word in ["treaty", "soldiers"]:
 #
 # with $P(w, c)$ the share of the pair among all pairs and $n(c)$ how often $c$ is a neighbour. It was brought to words by Church and Hanks (1990). The
 # exponent $\alpha = 0.75$ makes rare contexts look a little more frequent than they are, because otherwise a pair of rare words that met once would
-# beat everything (Levy, Goldberg and Dagan, 2015). Pairs that met less often than chance, and pairs that never met, get 0: *positive* PMI, or PPMI.
+# beat everything (Levy, Goldberg and Dagan, 2015). Pairs that met less often than chance, and pairs that never met, get 0: *positive PMI*, or PPMI.
 #
 # By hand, with $\alpha = 1$: of 8 pairs, $w$ has 4, three of them with $c$, and $c$ has 3 in all. Then
 # $\ln \frac{3/8}{4/8 \cdot 3/8} = \ln 2 \approx 0.693$.
@@ -285,7 +285,7 @@ for word in ["treaty", "soldiers"]:
 # ### Truncated SVD
 #
 # So compress. The *singular value decomposition* writes any matrix as $M = U S V^\top$, with columns of $U$ and $V$ of length 1 and at right angles,
-# and $S$ a diagonal of singular values, largest first. Keep the first $d$ of each, and you have the best approximation of $M$ that $d$ dimensions
+# and $S$ a diagonal of *singular values*, largest first. Keep the first $d$ of each, and you have the best approximation of $M$ that $d$ dimensions
 # allow (Eckart and Young, 1936). Contexts that behave alike are merged into one direction, as when your eye sees a crowd and not its members.
 # Applied to words and documents this is *latent semantic analysis* (Deerwester et al., 1990). The vectors are $U_d \sqrt{S_d}$: the root shares the
 # singular values fairly between words and contexts, which works better than giving words all of it (Levy, Goldberg and Dagan, 2015).
@@ -401,7 +401,7 @@ del company, weights, bag_rows
 # $$h = \frac{1}{C} \sum_{i=1}^{C} E_{c_i}, \qquad z = O h, \qquad P(w \mid c_1 \dots c_C) = \frac{e^{z_w}}{\sum_v e^{z_v}}$$
 #
 # with $c_1 \dots c_C$ the context words and $z$ a score for each word of the vocabulary. The last formula is the *softmax*. The *loss* of one guess
-# is $L = -\ln P(t \mid c_1 \dots c_C)$, with $t$ the word that was really there: the bits of our ruler, in nats.
+# is $L = -\ln P(t \mid c_1 \dots c_C)$, with $t$ the word that was really there: the bits of our ruler, in *nats*.
 #
 # How should the vectors move? Against the *gradient*, the derivatives of the loss. Write $L = \ln \sum_v e^{z_v} - z_t$, and the derivative by
 # a score is
@@ -782,7 +782,7 @@ for word in ["treaty", "soldiers", "wheat", "railroads", "she"]:
 # %% [markdown]
 # ### Against the library: gensim
 #
-# gensim is the library of word2vec; its inner loop is compiled C. It gets the same words, the same settings and the same two threads. Where it is not installed
+# gensim is the library of *word2vec*; its inner loop is compiled C. It gets the same words, the same settings and the same two threads. Where it is not installed
 # (`pip install gensim`), the cell says so and the chapter goes on. Quality is compared in two ways: the odd ones, and the *overlap*: of the ten
 # nearest neighbours of 200 frequent words (ranks 100 to 299), how many do both models name?
 

@@ -176,7 +176,7 @@ figures.show(
 )
 
 # %% [markdown]
-# The hidden layer has folded the square, so that the two corners of one class fall on the same point, and a line (dashed) does the rest. That is
+# The *hidden layer* has folded the square, so that the two corners of one class fall on the same point, and a line (dashed) does the rest. That is
 # all that hidden layers do: they move the points until a straight cut is enough. We chose these weights with a pencil. For the ten thousand weights of
 # a useful network somebody must say, for each, in which direction to move it. The rest of the chapter hangs on that question.
 #
@@ -667,8 +667,8 @@ figures.show(
 #
 # ## Downhill: optimisers
 #
-# Gradient descent takes a step against the slope: $w \leftarrow w - \eta\, g$. On a sample of the data, a *mini-batch*, it is called *stochastic*
-# gradient descent, SGD (Robbins and Monro, 1951). It has a weakness. In a valley that is steep across and gentle along, a rate small enough not to
+# *Gradient descent* takes a step against the slope: $w \leftarrow w - \eta\, g$. On a sample of the data, a *mini-batch*, it is called *stochastic
+# gradient descent*, SGD (Robbins and Monro, 1951). It has a weakness. In a valley that is steep across and gentle along, a rate small enough not to
 # bounce between the walls is too small to get anywhere along the floor. Two remedies. *Momentum* (Polyak, 1964) keeps a running sum of slopes,
 # $m \leftarrow \mu m + g$, and steps along that: what points back and forth cancels, what points the same way adds up. *Adam* (Kingma and Ba, 2015)
 # also keeps a running mean of the squared slopes, and divides by its root, so that each weight gets steps of about the same size:
@@ -816,8 +816,8 @@ figures.show(
 # All-zero weights will not do: every hidden cell gets the same slope and stays the twin of the others. Random ones, but how large? Send random inputs
 # through thirty layers and watch the standard deviation. If each layer multiplies it by 0.8, after thirty it is $0.8^{30} \approx 0.001$, and the slopes
 # shrink the same way coming back. A sum of $n$ independent terms of variance $\sigma^2$ has variance $n\sigma^2$; so for a layer of $n$ inputs,
-# $\sigma^2 = 1/n$ keeps the size. *Glorot* initialisation (Glorot and Bengio, 2010) takes $2/(n_\text{in} + n_\text{out})$, a compromise between the
-# way forward and the way back. *He* initialisation (He et al., 2015) takes $2/n_\text{in}$, since relu silences half of the cells.
+# $\sigma^2 = 1/n$ keeps the size. *Glorot initialisation* (Glorot and Bengio, 2010) takes $2/(n_\text{in} + n_\text{out})$, a compromise between the
+# way forward and the way back. *He initialisation* (He et al., 2015) takes $2/n_\text{in}$, since *relu* silences half of the cells.
 
 # %% tags=["export"]
 import math

@@ -60,7 +60,7 @@ flushed = torch.set_flush_denormal(True)  # numbers below 1e-38 count as zero: t
 # %% [markdown]
 # ## The idea by hand
 #
-# A *recurrent* network keeps a list of numbers, its *state* $h$, also called hidden. It reads one input at a time and makes the next state from the input and the state
+# A *recurrent network* keeps a list of numbers, its *state* $h$, also called hidden. It reads one input at a time and makes the next state from the input and the state
 # before (Elman, 1990):
 #
 # $$h_t = \tanh(W_x x_t + W_h h_{t-1} + b)$$
@@ -341,17 +341,17 @@ difference = max((ours - tensor.grad).abs().max().item() for ours, tensor in zip
 print(f"length {norm:.4f}, torch {theirs:.4f}; largest difference after clipping {difference:.0e}")
 
 # %% [markdown]
-# Clipping tames the explosion. It does nothing for what vanished: no factor brings back a slope of $10^{-12}$.
+# *Clipping* tames the explosion. It does nothing for what vanished: no factor brings back a slope of $10^{-12}$.
 #
 # ### A memory with gates
 #
 # Look at the first figure again. A cell that multiplies its state by exactly 1 at each step would keep it, and keep its slope: $1^{50} = 1$. Hochreiter and Schmidhuber (1997)
-# built a network around that idea, the *long short-term memory*, LSTM (a short-term memory that lasts long, not the other way round, as the source has it). Beside the hidden state $h$ it carries a *cell* $c$ that is
+# built a network around that idea, the *long short-term memory*, LSTM (a short-term memory that lasts long, not the other way round, as the source has it). Beside the *hidden state* $h$ it carries a *cell* $c$ that is
 # only ever multiplied by a number and added to:
 #
 # $$c_t = f \cdot c_{t-1} + i \cdot g, \qquad h_t = o \cdot \tanh(c_t)$$
 #
-# $g = \tanh(\dots)$ is the *candidate*, what might be written. $i$, $f$ and $o$ are *gates*, numbers between 0 and 1 for each cell, made by the sigmoid
+# $g = \tanh(\dots)$ is the *candidate*, what might be written. $i$, $f$ and $o$ are *gates*, numbers between 0 and 1 for each cell, made by the *sigmoid*
 # $\sigma(z) = 1 / (1 + e^{-z})$: the *input gate* $i$ decides how much is written, the *forget gate* $f$ how much is kept (Gers, Schmidhuber and Cummins added it in 2000), the *output gate*
 # $o$ how much is shown. All four are linear layers of $x_t$ and $h_{t-1}$, so their weights can be stacked and computed at once, in torch's order $i, f, g, o$.
 #
@@ -580,7 +580,7 @@ figures.show(
 # ### Pieces of a long text
 #
 # A language model must read nine megabytes, and nobody can walk back through three million steps. So the text is cut: walk back a few dozen tokens only, but
-# carry the *state* on to the next piece. Values cross the cut, slopes do not. This is *truncated* back-propagation through time. To keep the processor busy the text is first laid in
+# carry the *state* on to the next piece. Values cross the cut, slopes do not. This is *truncated back-propagation through time*. To keep the processor busy the text is first laid in
 # several rows, each going on where the row above ends. By hand, the letters *a* to *m* in two rows, three columns at a time:
 #
 # ```
@@ -643,7 +643,7 @@ for inputs, targets in bptt_chunks([letters.index(letter) for letter in letters]
 # ### Reading both ways
 #
 # How do you say the *c* in *cat*, and in *city*? The letter to its *right* decides. A reader from left to right has not seen it yet. So let a second network read from right to left, and lay what both
-# know at each place side by side: a *bidirectional* network (Schuster and Paliwal, 1997). Words have different lengths and are filled up with padding; the second reader must begin at
+# know at each place side by side: a *bidirectional network* (Schuster and Paliwal, 1997). Words have different lengths and are filled up with padding; the second reader must begin at
 # the last *letter*, not in the filling. That is where most home-made versions go wrong.
 
 # %% tags=["export"]

@@ -333,7 +333,7 @@ print([words[i] for i in order], " largest difference:", float((shuffled - strai
 # ### Several heads
 #
 # A word may have several questions: a verb wants its subject *and* its object. One softmax can hardly give two answers, since its weights add up to one. So the
-# $d$ channels are cut into *heads*, small look-ups that run side by side and whose answers are laid end to end. By hand: four channels, two heads of two; the row
+# $d$ *channels* are cut into *heads*, small look-ups that run side by side and whose answers are laid end to end. By hand: four channels, two heads of two; the row
 # $(1, 2, 3, 4)$ becomes $(1, 2)$ for head 0 and $(3, 4)$ for head 1.
 #
 # Where do queries, keys and values come from? From the same vectors, by three matrices that are learned: $Q = X W_Q^\top$, $K = M W_K^\top$, $V = M W_V^\top$. A last one, $W_O$, mixes the heads' answers. Here $X$ holds
@@ -434,7 +434,7 @@ print(multi_head_attention(some, 0 * identity, identity, identity, identity, num
 # %% [markdown]
 # ### Positions by turning
 #
-# The Transformer of 2017 *adds* chapter 03's sinusoids to the embeddings, and the `Transformer` further down does the same. A newer way touches only queries and
+# The Transformer of 2017 *adds* chapter 03's *sinusoids* to the embeddings, and the `Transformer` further down does the same. A newer way touches only queries and
 # keys. The wish: their dot product should depend on how far apart the two words are, and not on where in the text they stand. In the plane there is an operation that does just that. Turn two
 # arrows by the same angle, and their dot product stays; turn them by different angles, and only the *difference* counts. So let an arrow at position $m$ be turned by
 # $m\theta$:
@@ -610,7 +610,7 @@ def rms_norm(inputs: torch.Tensor, gain: torch.Tensor | None = None, epsilon: fl
 
 
 # %% [markdown]
-# Put together, a block is five lines of arithmetic. Follow the shapes: everything is (..., time, embedding_dim), except inside.
+# Put together, a *block* is five lines of arithmetic. Follow the shapes: everything is (..., time, embedding_dim), except inside.
 
 # %% tags=["export"]
 from collections.abc import Mapping
@@ -787,7 +787,7 @@ def recorded_attention(model: torch.nn.Module) -> Iterator[dict[str, list[torch.
 
 
 # %% [markdown]
-# Now the block. `PreNorm` and `PostNorm` are two ways to lay a short cut around a part. Pre-norm leaves the short cut free from the first block to the last; post-norm puts a norm on the main road.
+# Now the block. `PreNorm` and `PostNorm` are two ways to lay a short cut around a part. *Pre-norm* leaves the short cut free from the first block to the last; *post-norm* puts a norm on the main road.
 
 # %% tags=["export"]
 class RMSNorm(torch.nn.Module):
@@ -1164,7 +1164,7 @@ for block_size in (1, 64, 1000):
     print(f"blocks of {block_size:5}: {1024 * block_size:9,} scores at a time, largest difference {difference:.0e}")
 
 # %% [markdown]
-# The same answer, from a sixteenth or a thousandth of the scores. Rabe and Staats (2021) showed that attention needs no quadratic memory at all in this way, and FlashAttention (Dao, Fu, Ermon, Rudra
+# The same answer, from a sixteenth or a thousandth of the scores. Rabe and Staats (2021) showed that attention needs no quadratic memory at all in this way, and *FlashAttention* (Dao, Fu, Ermon, Rudra
 # and Ré, 2022) made it fast: blocks small enough for the fastest memory of a GPU, and slopes for which the scores are computed a second time and not stored. What does not shrink is the *work*: every query still meets every key.
 
 # %% [markdown]

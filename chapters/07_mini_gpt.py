@@ -217,7 +217,7 @@ pencil |= {"blocks.0.expand": torch.tensor([[0.0, -1.0]]), "blocks.0.contract": 
 print(gpt_forward(torch.tensor([0, 1]), pencil, num_heads=1).round(decimals=2))
 
 # %% [markdown]
-# As by hand. This is a GPT. GPT-2 has the same picture, with 50,257 tokens, 768 channels, 12 blocks of 12 heads, and other parts in a few places: layer norm, GELU (a relu with its corner rounded off), learned positions.
+# As by hand. This is a GPT. GPT-2 has the same picture, with 50,257 tokens, 768 channels, 12 blocks of 12 heads, and other parts in a few places: layer norm, *GELU* (a relu with its corner rounded off), learned positions.
 #
 # ## Build it
 #
@@ -1338,7 +1338,7 @@ for kind in (torch.float32, torch.float16, torch.bfloat16):
 # %% [markdown]
 # ### Going on where it stopped
 #
-# A run of days meets a power cut. What has to be in a checkpoint? The weights; the optimisers' memories; how many steps were done, for the schedule; and where the random numbers stand, for batches and dropout. Forget one, and
+# A run of days meets a power cut. What has to be in a checkpoint? The weights; the optimisers' memories; how many steps were done, for the *schedule*; and where the random numbers stand, for batches and dropout. Forget one, and
 # the loss goes on almost as before, which is why nobody notices. So test it: one run goes through, another is saved, killed and resumed, and all losses and the last checkpoint must be the same *bit for bit*. `resume_is_exact` works for any training loop.
 # It is nasty in two ways. The run goes on for a step after it was saved, so a checkpoint that only points at the live weights is spoiled; and all global random generators are disturbed, as they would be in another process.
 

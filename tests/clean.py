@@ -1,9 +1,10 @@
 """The clean environment, as Colab is one: the newest Python there is, with the book's wheel and what that depends on.
 
-But: no JupyterLab, no nbgrader, no jupytext, and nothing of the clone. `make .venv/.clean` makes it, with the Python that
-`python tests/clean.py` names; the wheel is put in by the tests, from the files as they are.
+But: no JupyterLab, no nbgrader, no jupytext, and nothing of the clone. `make .venv/.clean` makes it, with the Python
+that `python tests/clean.py` names; the tests put the wheel in, built from the files as they are.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -27,9 +28,8 @@ def newest_python(folders: list[Path], oldest: tuple[int, int]) -> Path:
     found = [path for folder in folders if folder.is_dir() for path in folder.glob("python3.*")]
     numbered = [(int(match[1]), path) for path in found if (match := re.fullmatch(r"python3\.(\d+)", path.name))]
     for minor, path in sorted(numbered, key=lambda pair: -pair[0]):
-        if (3, minor) >= oldest and subprocess.run(
-            [path, "-c", "import ensurepip"], capture_output=True
-        ).returncode == 0:
+        works = (3, minor) >= oldest and subprocess.run([path, "-c", "import ensurepip"], capture_output=True)
+        if works and works.returncode == 0:
             return path
     raise LookupError(f"no Python 3.{oldest[1]} or newer with the module venv")
 
@@ -46,13 +46,12 @@ def install(folder: Path = FOLDER) -> Path:
     Returns:
         The environment's Python.
     """
-    from filelock import FileLock
-
     python = folder / "bin" / "python"
     if not python.exists():
         raise FileNotFoundError(f"{folder} is missing: `make {folder.parent.name}/.clean` makes it")
     stamp, digest = folder / ".wheel", _digest()
-    with FileLock(folder / ".lock"):  # tests run side by side
+    with open(folder / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
         if not stamp.is_file() or stamp.read_text() != digest:
             stamp.unlink(missing_ok=True)
             with TemporaryDirectory() as temporary:

@@ -1,6 +1,11 @@
-"""A small clone of the book, with two chapters and one exercise of its own, for the tests of the workshop."""
+"""A small clone of the book, with two chapters and one exercise of its own, for the tests of the workshop.
 
+And who runs when: a test marked `alone` has the machine for itself, whatever the other workers are at.
+"""
+
+import fcntl
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import clean
@@ -165,6 +170,18 @@ def initials(words: list[str]) -> list[str]:
 def initials(words: list[str]) -> list[str]:
     return [word[:1] for word in words if word != ""]
 '''
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Numpy and torch crawl when two programs share the cores: what needs all of them waits for the others."""
+    alone = item.get_closest_marker("alone")
+    (folder := ROOT / ".bow2gpt").mkdir(exist_ok=True)
+    with open(folder / "turnstile.lock", "a") as turnstile, open(folder / "machine.lock", "a") as machine:
+        fcntl.flock(turnstile, fcntl.LOCK_EX)  # who waits for the machine lets nobody pass
+        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(turnstile, fcntl.LOCK_UN)
+        return (yield)
 
 
 @pytest.fixture(scope="session")

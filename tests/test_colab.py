@@ -20,12 +20,10 @@ import clean
 import nbformat
 import pytest
 from conftest import CHAPTER, EXERCISE, ROOT, make_clone
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpec
-from nbclient import NotebookClient
 from packaging.requirements import Requirement
 
 from bow2gpt.course import build as course_build
+from bow2gpt.course.execute import execute
 from bow2gpt.course.grade import Options, grade
 from bow2gpt.course.launch import setup_code
 from bow2gpt.course.notebooks import dump, is_setup, read_notebook
@@ -169,8 +167,8 @@ def test_the_setup_cell_costs_nobody_points(small: Path, tmp_path: Path) -> None
 
 # What the setup cell does
 
-# Colab, as far as the cell can tell: this Python without its packages, and with those of a folder; pip copies what it is
-# said to install.
+# Colab, as far as the cell can tell: this Python without its packages, and with those of a folder. Pip copies there what
+# GitHub has.
 COLAB = """
 import json, shutil, subprocess, sys, types
 
@@ -378,29 +376,22 @@ def test_the_command_finds_the_clean_environment_in_order(clean_python: Path, tm
 EXPECTED = {"NotImplementedError", "CheckFailed"}
 
 
-def run_blank(notebook: nbformat.NotebookNode, python: Path, folder: Path) -> list[str]:
+def unexpected(notebook: nbformat.NotebookNode, python: Path) -> list[str]:
     """Run an exercise from top to bottom; the errors that a blank exercise must not have."""
-    manager = AsyncKernelManager()
-    argv = [str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    manager._kernel_spec = KernelSpec(argv=argv, display_name="clean", language="python")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"MPLBACKEND": "agg"}
-    client = NotebookClient(notebook, km=manager, timeout=120, allow_errors=True)
-    client.execute(cwd=str(folder), env=environment)
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    cells = execute(notebook, python, timeout=120, stop_at_errors=False).notebook.cells
+    outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
     errors = [output for output in outputs if output.output_type == "error"]
     assert errors, "nothing was asked"
     return [f"{error.ename}: {error.evalue}" for error in errors if error.ename not in EXPECTED]
 
 
 @pytest.mark.parametrize("path", EXERCISES, ids=lambda path: path.stem)
-def test_a_blank_exercise_runs_and_only_its_tasks_are_missing(path: Path, clean_python: Path, tmp_path: Path) -> None:
-    assert run_blank(nbformat.read(path, as_version=4), clean_python, tmp_path) == []
+def test_a_blank_exercise_runs_and_only_its_tasks_are_missing(path: Path, clean_python: Path) -> None:
+    assert unexpected(nbformat.read(path, as_version=4), clean_python) == []
 
 
 @pytest.mark.parametrize("broken", ["import nbgrader", "open('chapters/00_start_here.py')"])
-def test_an_exercise_that_needs_more_than_a_reader_has_is_found(
-    broken: str, clean_python: Path, tmp_path: Path
-) -> None:
+def test_an_exercise_that_needs_more_than_a_reader_has_is_found(broken: str, clean_python: Path) -> None:
     stub = "raise NotImplementedError"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (stub, broken)])
-    assert len(run_blank(notebook, clean_python, tmp_path)) == 1
+    assert len(unexpected(notebook, clean_python)) == 1

@@ -193,7 +193,7 @@ RUNGS: dict[str, Rung] = {
     "gpt-and-counts": Rung(7, "GPT and Kneser-Ney, mixed", _gpt(mixed=True)),
     "gpt-committed": Rung(7, "GPT, a minute on a GPU", _committed_gpt(), weights="mini_gpt"),
     "gpt-committed-and-counts": Rung(
-        7, "The same and Kneser-Ney, mixed", _committed_gpt(mixed=True), weights="mini_gpt"
+        7, "The GPU's GPT and Kneser-Ney, mixed", _committed_gpt(mixed=True), weights="mini_gpt"
     ),
 }
 
