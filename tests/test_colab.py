@@ -167,8 +167,8 @@ def test_the_setup_cell_costs_nobody_points(small: Path, tmp_path: Path) -> None
 
 # What the setup cell does
 
-# Colab, as far as the cell can tell: this Python without its packages, and with those of a folder. Pip copies there what
-# GitHub has.
+# Colab, as far as the cell can tell: this Python without its packages, and with those of a folder. Pip copies there
+# what GitHub has.
 COLAB = """
 import json, shutil, subprocess, sys, types
 
