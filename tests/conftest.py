@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import clean
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -181,6 +182,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(turnstile, fcntl.LOCK_UN)
         return (yield)
+
+
+@pytest.fixture(scope="session")
+def clean_python() -> Path:
+    """The Python of the clean environment, with the book in it as a wheel."""
+    return clean.install()
 
 
 @pytest.fixture
