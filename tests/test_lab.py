@@ -3,6 +3,7 @@
 The pictures that this saves in .bow2gpt/screenshots are the README's: `make screenshots`.
 """
 
+import io
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from browser import chromium
+from PIL import Image
 from playwright.sync_api import Locator, Page
 from test_chapters import ImagesAndAlts
 from test_hub import end
@@ -24,9 +26,10 @@ from bow2gpt.course.release import read_exercise
 
 ROOT = Path(__file__).resolve().parents[1]
 SCREENSHOTS = ROOT / ".bow2gpt" / "screenshots"
+PICTURES = ("lab.png", "check.png")
+PICTURE_BYTES, COLOURS = 200_000, 128
 PATIENCE = 600  # seconds for any one thing: the other core may be busy, too
 EXERCISE, TASK = "02_counting_models", "bag_of_words"
-LEARNER = {"width": 1280, "height": 800}
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0"):
         if (ROOT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, root / name)
+            shutil.copy(ROOT / name, root / name)
     (root / ".venv").symlink_to(sys.prefix)
     return root
 
@@ -70,10 +73,8 @@ def link(book: Path) -> Iterator[str]:
 def page(link: str) -> Iterator[Page]:
     """A learner's browser on the page that `make lab` opens."""
     with chromium() as browser:
-        page = browser.new_page(viewport=LEARNER)
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, device_scale_factor=2)
         page.set_default_timeout(PATIENCE * 1000)
-        page.on("console", lambda m: m.type == "error" and print("CONSOLE", m.text[:200]))
-        page.on("pageerror", lambda m: print("PAGEERROR", str(m)[:300]))
         page.add_locator_handler(
             page.get_by_text("get notified about official Jupyter news"),
             lambda: page.get_by_role("button", name="No", exact=True).click(),
@@ -117,8 +118,13 @@ def saved(page: Page, path: Path) -> nbformat.NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
+def errors(cells: list[nbformat.NotebookNode]) -> list[str]:
+    """What is wrong in the outputs of cells."""
+    return [output.evalue for cell in cells for output in cell.outputs if output.output_type == "error"]
+
+
 def run_all(page: Page, path: Path) -> list[nbformat.NotebookNode]:
-    """Press Run, Run All Cells; returns the code cells once each has a number."""
+    """Press Run, Run All Cells; returns the code cells once each has a number, or one an error."""
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     cells: list[nbformat.NotebookNode] = []
@@ -126,39 +132,27 @@ def run_all(page: Page, path: Path) -> list[nbformat.NotebookNode]:
     def all_ran() -> bool:
         if is_idle(page):
             cells[:] = [cell for cell in saved(page, path).cells if cell.cell_type == "code"]
-        return bool(cells) and all(cell.execution_count for cell in cells)
+        return bool(errors(cells)) or (bool(cells) and all(cell.execution_count for cell in cells))
 
     until(page, all_ran, f"all cells of {path.name} run")
     return cells
 
 
-def scroll(page: Page, pixels: float) -> None:
-    """Turn the mouse wheel over the notebook in front."""
-    notebook(page).hover()
-    page.mouse.wheel(0, pixels)
-    page.wait_for_timeout(100)
-
-
 def scroll_to(page: Page, thing: Locator, top: float) -> None:
-    """Scroll down from the top until a thing is there and `top` pixels below the window's upper edge.
-
-    What is out of sight, JupyterLab leaves out of the page.
-    """
+    """Scroll until a thing is that many pixels below the window's upper edge, with the mouse wheel in the end."""
 
     def there() -> bool:
-        if not thing.is_visible():
-            scroll(page, 300)
-            return False
         distance = thing.bounding_box()["y"] - top
-        scroll(page, distance)
+        page.mouse.wheel(0, distance)
         return abs(distance) < 2
 
-    scroll(page, -1_000_000)
+    thing.scroll_into_view_if_needed()
+    notebook(page).hover()
     until(page, there, "scrolling")
 
 
 def cell(page: Page, number: int) -> Locator:
-    """A cell of the notebook in front, counted from 0; there is only what is near the window."""
+    """A cell of the notebook in front, counted from 0."""
     return notebook(page).locator(f".jp-Cell[data-windowed-list-index='{number}']")
 
 
@@ -189,18 +183,16 @@ def validate(page: Page) -> dict[str, str]:
     return dict(zip(said[::2], said[1::2], strict=True))
 
 
-def take(page: Page, name: str) -> None:
-    """Save a picture for the README, with the house's folders on the left."""
+def take(page: Page, name: str, folder: str) -> None:
+    """Save a picture for the README, with one of the house's folders chosen on the left."""
     page.locator(".jp-BreadCrumbs-home").click()
-    page.locator(".jp-DirListing-itemText").get_by_text("chapters", exact=True).wait_for()
+    page.locator(".jp-DirListing-itemText").get_by_text(folder, exact=True).click()
     page.mouse.move(0, 0)
-    page.wait_for_timeout(1000)
+    page.wait_for_timeout(1000)  # until what moves has come to rest
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / name)
-
-
-def errors(cells: list[nbformat.NotebookNode]) -> list[str]:
-    return [output.evalue for cell in cells for output in cell.outputs if output.output_type == "error"]
+    with Image.open(io.BytesIO(page.screenshot())) as picture:
+        few_colours = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        few_colours.save(SCREENSHOTS / name, optimize=True)
 
 
 def test_make_lab_opens_the_first_page_and_it_runs(page: Page, book: Path) -> None:
@@ -220,22 +212,16 @@ def test_a_chapter_runs_and_shows_its_figures(page: Page, book: Path) -> None:
     assert expected
     assert all(expected)
 
-    # From top to bottom, as a reader scrolls.
-    widths: dict[str, int] = {}
-    scroll(page, -1_000_000)
-    window = notebook(page).locator(".jp-WindowedPanel-outer")
-    end_of_page = False
-    while not end_of_page:
-        for alt, width in notebook(page).locator("img").evaluate_all("all => all.map(i => [i.alt, i.naturalWidth])"):
-            widths[alt] = max(width, widths.get(alt, 0))
-        assert notebook(page).locator("mjx-merror").count() == 0
-        end_of_page = window.evaluate("e => e.scrollTop + e.clientHeight > e.scrollHeight - 2")
-        scroll(page, 400)
-    assert set(widths) == set(expected)
-    assert all(widths.values())
+    def widths() -> dict[str, int]:
+        return dict(notebook(page).locator("img").evaluate_all("all => all.map(img => [img.alt, img.naturalWidth])"))
 
-    scroll_to(page, notebook(page).locator("img").first, 350)
-    take(page, "lab.png")
+    until(page, lambda: widths().keys() == set(expected), f"the figures appear that the file has: {expected}")
+    assert all(widths().values())
+    assert notebook(page).locator("mjx-container").count() > 0
+    assert notebook(page).locator("mjx-merror").count() == 0
+
+    scroll_to(page, notebook(page).locator("img").first, 338)
+    take(page, "lab.png", "chapters")
 
 
 def test_an_exercise_is_checked_and_validated(page: Page, book: Path) -> None:
@@ -258,9 +244,25 @@ def test_an_exercise_is_checked_and_validated(page: Page, book: Path) -> None:
 
     cell(page, check).locator(".jp-InputCollapser").click()  # folds the check's code
     scroll_to(page, cell(page, task), 224)
-    take(page, "check.png")
+    take(page, "check.png", "exercises")
 
     failing = validate(page)
     assert failing[cells[check].source.strip()] == message.strip()
     write_last_line(page, task, right.code.strip().splitlines()[-1].strip())
     assert set(failing) - set(validate(page)) == {cells[check].source.strip()}
+
+
+def test_a_page_that_does_not_run_is_noticed(page: Page, book: Path) -> None:
+    broken = nbformat.read(ROOT / "chapters/00_start_here.ipynb", as_version=4)
+    broken.cells = [nbformat.v4.new_code_cell("1 / 0"), nbformat.v4.new_code_cell("2")]
+    nbformat.write(broken, book / "exercises/broken.ipynb")
+    open_file(page, "exercises/broken.ipynb")
+    assert errors(run_all(page, book / "exercises/broken.ipynb")) == ["division by zero"]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_readme_shows_a_small_picture(name: str) -> None:
+    assert f"](book/{name})" in (ROOT / "README.md").read_text(encoding="utf-8")
+    with Image.open(ROOT / "book" / name) as picture:
+        assert picture.size == (2560, 1600)
+    assert (ROOT / "book" / name).stat().st_size < PICTURE_BYTES
