@@ -50,7 +50,8 @@ def main(arguments: list[str]) -> None:
     elif not arguments:
         build(SITE)
         size = sum(path.stat().st_size for path in SITE.rglob("*") if path.is_file())
-        print(f"{SITE.relative_to(ROOT)}: {size / 1e6:.0f} MB; python -m http.server --directory {SITE.relative_to(ROOT)}")
+        place = SITE.relative_to(ROOT)
+        print(f"{place}: {size / 1e6:.0f} MB; see it with: python -m http.server --directory {place}")
     else:
         sys.exit(f"got {' '.join(arguments)}, expected nothing or set-up")
 
@@ -65,10 +66,10 @@ def set_up() -> None:
     subprocess.run(npm, check=True)
     packages = _pyodide_lock()["packages"]
     pure = [f"{name}=={packages[name]['version']}" for name in wanted(packages) if is_pure(packages[name])]
-    anywhere = ["--python-version", PYODIDE_PYTHON_VERSION, "--implementation", "py", "--abi", "none", "--platform", "any"]
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    pip = "pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --platform any --abi none"
+    pip += f" --implementation py --python-version {PYODIDE_PYTHON_VERSION} --dest"
     shutil.rmtree(WHEELS, ignore_errors=True)
-    subprocess.run([*pip, "--only-binary", ":all:", *anywhere, "--dest", str(WHEELS), *pure], check=True)
+    subprocess.run([sys.executable, "-m", *pip.split(), str(WHEELS), *pure], check=True)
 
 
 def wanted(packages: dict[str, dict]) -> list[str]:
@@ -165,8 +166,9 @@ def _library(version: str) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.glob("bow2gpt/**/*")):
         if path.suffix in (".py", ".csv"):
             yield path.relative_to(folder).as_posix(), path.read_bytes()
-    yield f"bow2gpt-{version}.dist-info/LICENSE", (ROOT / "LICENSE").read_bytes()
-    yield f"bow2gpt-{version}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: bow2gpt\nVersion: {version}\n".encode()
+    metadata, about = f"Metadata-Version: 2.1\nName: bow2gpt\nVersion: {version}\n", f"bow2gpt-{version}.dist-info"
+    yield f"{about}/METADATA", metadata.encode()
+    yield f"{about}/LICENSE", (ROOT / "LICENSE").read_bytes()
 
 
 def _installed(name: str) -> Iterator[tuple[str, bytes]]:
