@@ -3,7 +3,7 @@
     python book/lite.py set-up     fetches Pyodide and its pure-Python packages into the environment, once
     python book/lite.py            builds .bow2gpt/lite/ from what is there, without a network
 
-But: packages that are compiled for the browser are in no registry. The reader's browser fetches them: book/lite.md.
+But: packages that are compiled for browsers are in no registry. The reader's browser fetches them: book/lite.md.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from jupyterlite_pyodide_kernel.constants import PYODIDE_CDN_URL, PYODIDE_PYTHON_VERSION, PYODIDE_VERSION
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / ".bow2gpt" / "lite"
@@ -77,7 +78,7 @@ def wanted(packages: dict[str, dict]) -> list[str]:
     found: set[str] = set()
     queue = [*KERNEL, *LATER, *(name for needed in BOOK.values() for name in needed)]
     while queue:
-        name = queue.pop().lower().replace("_", "-")
+        name = canonicalize_name(queue.pop())
         if name in packages and name not in found:
             found.add(name)
             queue += packages[name]["depends"]
