@@ -10,12 +10,13 @@ CONSTRAINTS ?= constraints.txt
 PROXY  := configurable-http-proxy@5.1.0
 NPROC  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help lab test build bench clean
+.PHONY: help lab test build lite bench clean
 
 help:
 	@echo "make lab    set up (first time) and open the book in JupyterLab; ARGS=... goes to jupyter lab"
 	@echo "make test   set up and pass every test"
 	@echo "make build  make the generated files again: notebooks, exercises, the chapters as a library"
+	@echo "make lite   build the site whose chapters run inside the browser: .bow2gpt/lite"
 	@echo "make bench  measure the book's code beside the libraries people use"
 	@echo "make clean  remove the environment"
 
@@ -31,6 +32,9 @@ test: $(VENV)/.test
 
 build: $(VENV)/.lab
 	$(BIN)/bow2gpt build
+
+lite: $(VENV)/.lite
+	$(BIN)/python book/lite.py
 
 bench: $(VENV)/.test
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
@@ -49,9 +53,15 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3
 	touch $@
 
+# Pyodide, the Python of browsers, comes from npm.
+$(VENV)/.lite: $(VENV)/.lab book/lite.py
+	@command -v npm >/dev/null || { echo "This needs npm; on Debian and Ubuntu: apt install npm"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),lite]"
+	$(BIN)/python book/lite.py set-up
+	touch $@
+
 # The tests start a JupyterHub, whose proxy comes from npm.
-$(VENV)/.test: $(VENV)/.lab
-	@command -v npm >/dev/null || { echo "The tests need npm; on Debian and Ubuntu: apt install npm"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),test,cluster]"
+$(VENV)/.test: $(VENV)/.lite
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),lite,test,cluster]"
 	npm install --global --prefix $(VENV) --loglevel error $(PROXY)
 	touch $@

@@ -117,11 +117,10 @@ def imports(code: ast.AST, deep: bool = True) -> Iterator[str]:
             yield node.module
             if node.module.startswith("bow2gpt"):
                 yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif not isinstance(node, ast.Try) and not (
-            isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        ):
-            if deep or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-                yield from imports(node, deep)
+        elif isinstance(node, ast.Try) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)):
+            continue
+        elif deep or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from imports(node, deep)
 
 
 def missing(notebook: list[str], packages: dict[str, dict]) -> list[str]:
