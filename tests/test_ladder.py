@@ -170,6 +170,6 @@ def test_without_pyppmd_others_are_measured_and_the_table_is_left_alone(own_tabl
     with pytest.warns(UserWarning, match="PPMd is left out: pip install pyppmd"):
         assert list(ladder.measure_compressors("", "a text")) == ["gzip", "xz, primed"]
     before = own_table.read_bytes()
-    with pytest.warns(UserWarning), pytest.raises(ModuleNotFoundError, match="pip install pyppmd"):
+    with pytest.warns(UserWarning, match="PPMd"), pytest.raises(ModuleNotFoundError, match="pip install pyppmd"):
         ladder.measure(["all"], report=lambda line: None)
     assert own_table.read_bytes() == before
