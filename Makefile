@@ -12,13 +12,14 @@ TOOLS  := configurable-http-proxy@5.1.0 axe-core@4.14.1
 NPM    := npm install --global --prefix $(VENV) --loglevel error
 NPROC  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help lab test build book bench clean
+.PHONY: help lab test build book lite bench clean
 
 help:
 	@echo "make lab    set up (first time) and open the book in JupyterLab; ARGS=... goes to jupyter lab"
 	@echo "make test   set up and pass every test"
 	@echo "make build  make the generated files again: notebooks, exercises, the chapters as a library"
 	@echo "make book   make the website: every chapter runs, and what has not changed since does not run again"
+	@echo "make lite   build the site whose chapters run inside the browser: .bow2gpt/lite"
 	@echo "make bench  measure the book's code beside the libraries people use"
 	@echo "make clean  remove the environment"
 
@@ -37,6 +38,9 @@ build: $(VENV)/.lab
 
 book: $(VENV)/.book
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bow2gpt.course.site
+
+lite: $(VENV)/.lite
+	$(BIN)/python book/lite.py
 
 bench: $(VENV)/.test
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
@@ -64,9 +68,16 @@ $(VENV)/.book: $(VENV)/.lab
 	$(NPM) $(MATHJAX)
 	touch $@
 
+# Pyodide, the Python of browsers, comes from npm.
+$(VENV)/.lite: $(VENV)/.lab book/lite.py
+	@command -v npm >/dev/null || { echo "This needs npm; on Debian and Ubuntu: apt install npm"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),lite]"
+	$(BIN)/python book/lite.py set-up
+	touch $@
+
 # The tests start a JupyterHub, whose proxy comes from npm, as does what audits the pages.
-$(VENV)/.test: $(VENV)/.book $(VENV)/.clean
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),book,test,cluster]"
+$(VENV)/.test: $(VENV)/.book $(VENV)/.lite $(VENV)/.clean
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e ".[$(EXTRAS),book,lite,test,cluster]"
 	$(NPM) $(TOOLS)
 	touch $@
 

@@ -1423,8 +1423,7 @@ print(f"first guess right {first:.0%}, among three {top_three:.0%}, {latency:.1f
 # %%
 import gzip
 import hashlib
-import sysconfig
-from pathlib import Path
+from importlib import resources
 
 
 def by_hash(text: str) -> str:
@@ -1432,7 +1431,7 @@ def by_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-library = Path(sysconfig.get_path("stdlib"))
+library = resources.files("json").parent  # a folder; in a browser, a zip archive
 packages = ["asyncio", "concurrent", "email", "http", "importlib", "json", "logging", "multiprocessing", "unittest", "xml"]
 files = [*library.glob("*.py"), *(path for package in packages for path in library.glob(f"{package}/**/*.py"))]
 contents = {path.read_text("utf-8", "replace") for path in files}

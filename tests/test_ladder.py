@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -162,3 +163,13 @@ def test_a_primed_compressor_gains_from_what_it_read_before():
     assert primed["gzip"] == alone["gzip"]
     assert primed["xz, primed"] < 0.2
     assert primed["PPMd of order 16, primed"] < 1.0
+
+
+def test_without_pyppmd_others_are_measured_and_the_table_is_left_alone(own_table, no_corpus, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyppmd", None)
+    with pytest.warns(UserWarning, match="PPMd is left out: pip install pyppmd"):
+        assert list(ladder.measure_compressors("", "a text")) == ["gzip", "xz, primed"]
+    before = own_table.read_bytes()
+    with pytest.warns(UserWarning, match="PPMd"), pytest.raises(ModuleNotFoundError, match="pip install pyppmd"):
+        ladder.measure(["all"], report=lambda line: None)
+    assert own_table.read_bytes() == before

@@ -281,5 +281,5 @@ def test_the_weekly_workflow_takes_the_newest_packages_on_the_oldest_python_and_
     command = ["make", "--always-make", "--dry-run", "test", f"CONSTRAINTS={test['with']['constraints']}"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     installs = [line for line in said.splitlines() if "pip install" in line]
-    assert len(installs) == 5
+    assert len(installs) == (ROOT / "Makefile").read_text().count("/pip install")
     assert not any("constraints.txt" in line for line in installs)

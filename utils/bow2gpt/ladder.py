@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import lzma
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -206,25 +207,29 @@ def measure_compressors(primer: str, text: str) -> dict[str, float]:
         text: the text to write down.
 
     Returns:
-        Label -> bits per byte of the text.
+        Label -> bits per byte of the text; without PPMd, and with a warning, if the package pyppmd is missing.
     """
-    import pyppmd
-
     first, second = primer.encode(), text.encode()
     extreme = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 24}]
 
     def xz(data: bytes) -> int:
         return len(lzma.compress(data, format=lzma.FORMAT_RAW, filters=extreme))
 
+    bits = 8 / max(len(second), 1)
+    measured = {
+        RUNGS["gzip"].label: bits * len(gzip.compress(second, 9, mtime=0)),
+        RUNGS["xz-primed"].label: bits * (xz(first + second) - xz(first)),
+    }
+    try:
+        import pyppmd
+    except ModuleNotFoundError:
+        warnings.warn("PPMd is left out: pip install pyppmd (there is none for browsers)", stacklevel=2)
+        return measured
+
     def ppmd(data: bytes) -> int:
         return len(pyppmd.compress(data, max_order=16, mem_size=1 << 28, variant="I"))
 
-    bits = 8 / max(len(second), 1)
-    return {
-        RUNGS["gzip"].label: bits * len(gzip.compress(second, 9, mtime=0)),
-        RUNGS["xz-primed"].label: bits * (xz(first + second) - xz(first)),
-        RUNGS["ppmd-primed"].label: bits * (ppmd(first + second) - ppmd(first)),
-    }
+    return measured | {RUNGS["ppmd-primed"].label: bits * (ppmd(first + second) - ppmd(first))}
 
 
 def measure(names: Sequence[str], report: Callable[[str], None] = print) -> None:
@@ -236,6 +241,7 @@ def measure(names: Sequence[str], report: Callable[[str], None] = print) -> None
 
     Raises:
         ValueError: on an unknown name.
+        ModuleNotFoundError: if PPMd is to be measured and the package pyppmd is missing.
     """
     if unknown := [name for name in names if name not in RUNGS and name != "all"]:
         raise ValueError(f"there is no rung {unknown[0]!r}; known: {', '.join(RUNGS)}, or all")
@@ -243,6 +249,8 @@ def measure(names: Sequence[str], report: Callable[[str], None] = print) -> None
     compressed = {}
     if any(RUNGS[name].build is None for name in chosen):
         compressed = measure_compressors(corpus.text("train"), corpus.text("test"))
+        if "ppmd-primed" in chosen and RUNGS["ppmd-primed"].label not in compressed:
+            raise ModuleNotFoundError("ppmd-primed needs the package pyppmd: pip install pyppmd")
     for name in chosen:
         rung = RUNGS[name]
         row = {"name": name, "chapter": rung.chapter, "label": rung.label}
