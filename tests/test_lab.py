@@ -195,6 +195,13 @@ def take(page: Page, name: str, folder: str) -> None:
         few_colours.save(SCREENSHOTS / name, optimize=True)
 
 
+def test_without_a_browser_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="`apt install chromium`"), chromium():
+        pass
+
+
 def test_make_lab_opens_the_first_page_and_it_runs(page: Page, book: Path) -> None:
     assert page.locator(".lm-TabBar-tab.lm-mod-current[title*='00_start_here.ipynb']").is_visible()
     source = (book / "chapters/00_start_here.py").read_bytes()
