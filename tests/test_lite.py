@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 from playwright.sync_api import sync_playwright
 
 from bow2gpt import browser, corpus
-from bow2gpt.chapters.counting_models import NGramModel
+from bow2gpt.chapters.counting_models import find_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = importlib.util.spec_from_file_location("lite", ROOT / "book" / "lite.py")
@@ -250,19 +250,10 @@ def test_large_integers_are_counted_there_too() -> None:
         browser.bincount(np.array([0.5], dtype=np.float32))
 
 
-class FarApart:
-    """A tokenizer whose ids need 22 bits, so that keys of two tokens and more need over 32."""
-
-    vocabulary_size = 2**22
-
-    def encode(self, text: str) -> np.ndarray:
-        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64) * 2**15
-
-
-def test_keys_do_not_overflow_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "".join(chr(97 + letter) for letter in np.random.default_rng(0).integers(0, 26, 6000))
-    model = NGramModel.fit(text, 3, tokenizer=FarApart())
-    assert len(model.keys[1]) * FarApart.vocabulary_size > 2**31
-    expected, searchsorted = model.token_log_probs(text), np.searchsorted
+def test_places_have_64_bits_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place of an n-gram is multiplied by the size of the vocabulary to find the next longer one."""
+    keys, wanted, searchsorted = np.array([2, 4, 8]), np.array([8, 3]), np.searchsorted
     monkeypatch.setattr(np, "searchsorted", lambda *arguments: searchsorted(*arguments).astype(np.int32))
-    np.testing.assert_array_equal(model.token_log_probs(text), expected)
+    found = find_keys(keys, wanted)
+    assert found.tolist() == [2, -1]
+    assert found.dtype == np.int64
