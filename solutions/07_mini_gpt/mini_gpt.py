@@ -5018,6 +5018,7 @@ start = [alphabet.index(letter) for letter in prompt]
 print(prompt + "".join(alphabet[token] for token in generate(speaks, start, 160, seed=2)))
 
 # %%
+checks.true(bool(losses), "nothing was trained yet: the cell above needs all ten answers")
 fig, axis = plt.subplots()
 axis.plot(np.convolve(losses, np.ones(10) / 10, mode="valid"), marker="", label="your GPT")
 frequencies = np.bincount(ids) / len(ids)

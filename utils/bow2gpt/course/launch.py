@@ -100,8 +100,8 @@ def _launched(source: Path, header: str, address: str, notebook: str) -> str:
     if not title:
         raise CourseError(f"{source}: no title at the top: begin with `# %% [markdown]` and, below it, `# # Title`")
     first, *cells = re.split(r"^(?=# %%)", text[title.end() :], flags=re.MULTILINE)
-    head = title[0] + _links(address, notebook) + _LINKS.sub("", first, count=1).rstrip("\n") + "\n\n"
-    setup = header + setup_code(address)
+    head = (title[0] + _links(address, notebook) + _LINKS.sub("", first, count=1)).rstrip("\n")
+    setup = f"\n\n{header}{setup_code(address)}"
     gap = "\n\n" if cells else "\n"
     if cells and cells[0].startswith(header):  # how many blank lines follow depends on the next cell
         gap = cells[0][len(cells[0].rstrip("\n")) :]
