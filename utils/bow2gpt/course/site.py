@@ -263,7 +263,8 @@ def tasks_of(root: Path, exercise: str) -> list[Task]:
 def chapter_table(root: Path) -> str:
     """The README's table of chapters, with its links as seen from a page in book/."""
     readme = (root / "README.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\|.*\|$", readme, re.M)
+    (table,) = re.findall(r"<!-- table:[^\n]*\n(.*?)\n<!-- /table -->", readme, re.S)
+    lines = [line.rsplit("|", 2)[0] + "|" for line in table.splitlines()]  # each page has its own way to Colab
     return "\n".join(re.sub(r"\]\((?=chapters/|exercises/)", "](../", line) for line in lines)
 
 
