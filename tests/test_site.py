@@ -99,6 +99,13 @@ def overflow(page: Page) -> int:
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
+def distorted(page: Page) -> list[str]:
+    """The images that are not shown in their own shape."""
+    images = """images => images.filter(i => i.clientWidth && Math.abs(
+        (i.width / i.height) / (i.naturalWidth / i.naturalHeight) - 1) > 0.05).map(i => i.src)"""
+    return page.locator("article img").evaluate_all(images)
+
+
 def formulas_done(page: Page) -> None:
     page.evaluate("window.MathJax?.startup?.promise")
 
@@ -134,6 +141,7 @@ def test_a_page_is_light_complete_and_accessible(name: str, browser: Browser, ad
     assert violations(page, runOnly=["color-contrast"]) == []
     page.set_viewport_size(PHONE)
     assert overflow(page) <= 0
+    assert distorted(page) == []
     assert problems == []
     assert sum(weights.values()) < HEAVIEST
     context.close()
@@ -148,6 +156,12 @@ def test_the_audit_finds_what_is_wrong(browser: Browser) -> None:
     assert overflow(page) == 0
     page.set_content("<pre>" + "wide " * 100)
     assert overflow(page) > 0
+    square = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
+    page.set_content(
+        f'<article><img src="{square}" width=90 height=90><img src="{square}" width=90 height=20></article>'
+    )
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    assert len(distorted(page)) == 1
     page.close()
 
 
