@@ -71,7 +71,7 @@ def setup(app):
 
 def copy_assets(app, error):
     """Copy MathJax with its fonts, and the figures; leave out 1.5 MB of icons, which the theme has as fonts."""
-    if error:
+    if error or app.builder.name != "html":
         return
     static = Path(app.outdir, "_static")
     (static / "scripts" / "fontawesome.js").write_text("")
