@@ -12,7 +12,7 @@ TOOLS  := configurable-http-proxy@5.1.0 axe-core@4.14.1
 NPM    := npm install --global --prefix $(VENV) --loglevel error
 NPROC  := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 
-.PHONY: help lab test build book lite bench clean
+.PHONY: help lab test build book lite screenshots bench clean
 
 help:
 	@echo "make lab    set up (first time) and open the book in JupyterLab; ARGS=... goes to jupyter lab"
@@ -20,6 +20,7 @@ help:
 	@echo "make build  make the generated files again: notebooks, exercises, the chapters as a library"
 	@echo "make book   make the website: every chapter runs, and what has not changed since does not run again"
 	@echo "make lite   build the site whose chapters run inside the browser: .bow2gpt/lite"
+	@echo "make screenshots   take the README's pictures again"
 	@echo "make bench  measure the book's code beside the libraries people use"
 	@echo "make clean  remove the environment"
 
@@ -41,6 +42,10 @@ book: $(VENV)/.book
 
 lite: $(VENV)/.lite
 	$(BIN)/python book/lite.py
+
+screenshots: $(VENV)/.test
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/test_lab.py
+	cp .bow2gpt/screenshots/*.png book/
 
 bench: $(VENV)/.test
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

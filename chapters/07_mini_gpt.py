@@ -1079,8 +1079,11 @@ print(*(f"{lr_schedule(step, 10, 2):.2f}" for step in range(11)))
 # Chapter 04's AdamW looks at each number of a weight matrix by itself. But a matrix is more than its numbers: it sends directions to directions. Its gradient usually has a few large directions and many small ones, and
 # a step along the gradient goes far in the few. *Muon* (Jordan et al., 2024) goes equally far in all of them. Every matrix is $U S V^\top$ with $S$ diagonal, its *singular values*: how large each direction is. Muon steps along $U V^\top$, as if they all were 1.
 #
-# To take a matrix apart is slow. But you need not. Take the odd polynomial $p(s) = 3.4445\,s - 4.7750\,s^3 + 2.0315\,s^5$. The matrix $3.4445\,X - 4.7750\,(XX^\top)X + 2.0315\,(XX^\top)^2X$ has the same directions as $X$, and singular values $p(s)$: products of
-# matrices are enough. Do it five times (*Newton-Schulz*), and all values are near 1. By hand: the gradient is $\mathrm{diag}(4, 3)$. Its norm is $\sqrt{16 + 9} = 5$; divide, and it is $\mathrm{diag}(0.8, 0.6)$. Then
+# To take a matrix apart is slow. But you need not. Take an odd polynomial of numbers, and the same one of matrices:
+#
+# $$p(s) = 3.4445\,s - 4.7750\,s^3 + 2.0315\,s^5, \qquad p(X) = 3.4445\,X - 4.7750\,(XX^\top)X + 2.0315\,(XX^\top)^2X$$
+#
+# The matrix $p(X)$ has the same directions as $X$, and if those had the singular values $s$, it has $p(s)$: products of matrices are enough. Do it five times (*Newton-Schulz*), and all values are near 1. By hand: the gradient is $\mathrm{diag}(4, 3)$. Its norm is $\sqrt{16 + 9} = 5$; divide, and it is $\mathrm{diag}(0.8, 0.6)$. Then
 # $p(0.8) = 2.756 - 2.445 + 0.666 = 0.977$ and $p(0.6) = 2.067 - 1.031 + 0.158 = 1.193$. One step, and 4 to 3 has become 1 to 1.2. The cell does this step, and then takes the values 1, 0.1 and 0.01 through zero to five steps, a row for each, largest first.
 
 # %% tags=["export"]

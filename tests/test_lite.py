@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 from playwright.sync_api import sync_playwright
 
 from bow2gpt import browser, corpus
+from bow2gpt.chapters.counting_models import find_keys
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = importlib.util.spec_from_file_location("lite", ROOT / "book" / "lite.py")
@@ -247,3 +248,12 @@ def test_large_integers_are_counted_there_too() -> None:
         browser.bincount(np.array([-1]))
     with pytest.raises(TypeError):
         browser.bincount(np.array([0.5], dtype=np.float32))
+
+
+def test_places_have_64_bits_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place of an n-gram is multiplied by the size of the vocabulary to find the next longer one."""
+    keys, wanted, searchsorted = np.array([2, 4, 8]), np.array([8, 3]), np.searchsorted
+    monkeypatch.setattr(np, "searchsorted", lambda *arguments: searchsorted(*arguments).astype(np.int32))
+    found = find_keys(keys, wanted)
+    assert found.tolist() == [2, -1]
+    assert found.dtype == np.int64

@@ -28,7 +28,7 @@ AXE = ROOT / ".venv" / "lib" / "node_modules" / "axe-core" / "axe.min.js"
 HEAVIEST = 2_000_000  # bytes of a page with all that it loads, compressed as every host sends them
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
-PAGES = ["index", "ladder", "claims", "glossary", "exercises", "teaching", "search", "genindex"]
+PAGES = ["index", "ladder", "claims", "glossary", "exercises", "lite", "teaching", "search", "genindex"]
 PAGES += [f"chapters/{source.stem}" for source in chapters(ROOT)]
 PAGES += [f"exercises/{exercise}/{exercise[3:]}" for exercise in exercises(ROOT)]
 
@@ -81,16 +81,29 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
+RUN_AXE = """async options => {
+  const results = await axe.run(document, {resultTypes: ["violations"], ...options});
+  const bad = results.violations.filter(found => ["serious", "critical"].includes(found.impact));
+  return bad.map(found => `${found.id}: ${found.nodes[0].html.slice(0, 200)}`);
+}"""
+
+
 def violations(page: Page, **options: object) -> list[str]:
     """What axe-core finds serious or critical on an open page, a line for each rule."""
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("options => axe.run(document, options)", options)["violations"]
-    return [f"{f['id']}: {f['nodes'][0]['html'][:200]}" for f in found if f["impact"] in ("serious", "critical")]
+    return page.evaluate(RUN_AXE, options)
 
 
 def overflow(page: Page) -> int:
     """By how many pixels the page is wider than the window."""
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+
+
+def distorted(page: Page) -> list[str]:
+    """The images that are not shown in their own shape."""
+    images = """images => images.filter(i => i.clientWidth && Math.abs(
+        (i.width / i.height) / (i.naturalWidth / i.naturalHeight) - 1) > 0.05).map(i => i.src)"""
+    return page.locator("article img").evaluate_all(images)
 
 
 def formulas_done(page: Page) -> None:
@@ -118,10 +131,9 @@ def test_a_page_is_light_complete_and_accessible(name: str, browser: Browser, ad
     # No formula is left as it was written, and none failed.
     assert page.locator("mjx-merror").count() == 0
     assert page.locator("span.math:not(:has(mjx-container)), div.math:not(:has(mjx-container))").count() == 0
-    images = page.locator("article img")
-    for number in range(images.count()):
-        assert len((images.nth(number).get_attribute("alt") or "").split()) >= 6
-        images.nth(number).scroll_into_view_if_needed()
+    for image in page.locator("article img").all():
+        assert len((image.get_attribute("alt") or "").split()) >= 6
+        image.scroll_into_view_if_needed()
     page.wait_for_function("[...document.querySelectorAll('article img')].every(i => i.complete && i.naturalWidth)")
     assert violations(page) == []
     page.emulate_media(color_scheme="dark")
@@ -129,6 +141,7 @@ def test_a_page_is_light_complete_and_accessible(name: str, browser: Browser, ad
     assert violations(page, runOnly=["color-contrast"]) == []
     page.set_viewport_size(PHONE)
     assert overflow(page) <= 0
+    assert distorted(page) == []
     assert problems == []
     assert sum(weights.values()) < HEAVIEST
     context.close()
@@ -143,13 +156,19 @@ def test_the_audit_finds_what_is_wrong(browser: Browser) -> None:
     assert overflow(page) == 0
     page.set_content("<pre>" + "wide " * 100)
     assert overflow(page) > 0
+    square = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
+    page.set_content(
+        f'<article><img src="{square}" width=90 height=90><img src="{square}" width=90 height=20></article>'
+    )
+    page.wait_for_function("[...document.images].every(image => image.complete)")
+    assert len(distorted(page)) == 1
     page.close()
 
 
 def test_a_reader_finds_a_word_goes_on_and_launches(browser: Browser, address: str) -> None:
     page = browser.new_page(viewport=DESKTOP)
     page.goto(f"{address}/index.html")
-    page.locator("input[type=search]").first.fill("Kneser")
+    page.locator("input[type=search]:visible").fill("Kneser")
     page.keyboard.press("Enter")
     expect(page.locator("#search-results a", has_text="02 Counting models").first).to_be_visible()
     page.goto(f"{address}/chapters/02_counting_models.html")
@@ -167,12 +186,11 @@ def test_a_term_leads_to_its_entry_and_back(browser: Browser, address: str) -> N
     page = browser.new_page(viewport=DESKTOP)
     page.goto(f"{address}/chapters/02_counting_models.html")
     term = page.locator("article a[href*='glossary.html#term-']").first
-    name = term.inner_text()
+    entry = term.get_attribute("href").partition("#")[2]
     term.click()
-    entry = page.locator("dt:target")
-    expect(entry).to_contain_text(re.compile(re.escape(name), re.I))
+    expect(page.locator("dt:target")).to_have_id(entry)
     page.locator("dt:target ~ dd").first.locator("a[href*='chapters/02']").click()
-    expect(page.locator("article")).to_contain_text(name)
+    expect(page.locator(f"article a[href$='#{entry}']")).to_be_visible()
     page.close()
 
 
@@ -195,7 +213,7 @@ def test_every_claim_and_every_rung_is_on_its_page(html: Path) -> None:
     assert numbers == sorted(numbers)
     assert set(numbers) == set(range(1, max(numbers) + 1))
     assert {verdict for _, verdict in lines} <= set(claims.VERDICTS)
-    calls = sum(len(re.findall(r"^claims\.verdict\(", path.read_text(), re.M)) for path in chapters(ROOT))
+    calls = sum(len(re.findall(r"^ *claims\.verdict\(", path.read_text(), re.M)) for path in chapters(ROOT))
     assert len(lines) == calls
 
 
@@ -204,8 +222,9 @@ def test_the_catalogue_has_every_task(html: Path) -> None:
     for exercise in exercises(ROOT):
         source = (ROOT / "solutions" / exercise / f"{exercise[3:]}.py").read_text()
         asked = re.findall(r'^# %% task="(\w+)"', source, re.M)
-        assert asked == [task.name for task in site.tasks_of(ROOT, exercise)]
-        for task in site.tasks_of(ROOT, exercise):
+        tasks = site.tasks_of(ROOT, exercise)
+        assert len(tasks) == len(asked) > 0
+        for task in tasks:
             assert f"| `{task.name}` | {task.difficulty} | {task.minutes} | {task.points} |" in source.replace("# ", "")
             assert f"| `{task.name}` | {task.says}" in text
 

@@ -338,6 +338,7 @@ def find_keys(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     if len(keys) == 0:
         return np.full(len(wanted), -1)
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    places = places.astype(np.int64, copy=False)  # in a browser they have 32 bits, too few for the next order's keys
     return np.where(keys[places] == wanted, places, -1)
 
 

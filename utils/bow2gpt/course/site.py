@@ -43,7 +43,7 @@ HOMES = {"README.md": "index.md"}  # pages that are another page of the site
 
 _LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()([^)\s]+)(\))")
 _PICTURE = re.compile(r'(<img [^>]*?)src="data:image/png;base64,([^"]*)"')
-_TASK = re.compile(r"^## \d+\. `(\w+)`\s+\*Difficulty (\d) of 5, about (\d+) minutes, (\d+) points?", re.M)
+_TASK = re.compile(r"^## \d+\. `([\w.]+)`\s+\*Difficulty (\d) of 5, about (\d+) minutes, (\d+) points?", re.M)
 _LAUNCH = re.compile(r"<!-- launch\b.*?<!-- /launch -->\n*", re.S)
 
 
@@ -250,12 +250,12 @@ def tasks_of(root: Path, exercise: str) -> list[Task]:
     notebook = read_exercise(root, exercise).notebook
     says = {}
     for cell in notebook.cells:
-        for node in ast.parse(cell.source).body if is_answer(cell) else ():
+        for node in ast.walk(ast.parse(cell.source)) if is_answer(cell) else ():
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and (text := ast.get_docstring(node)):
                 says[node.name] = re.sub(r"\s*\(about[^)]*\)", "", text.split("\n\n")[0].replace("\n", " "))
     prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     return [
-        Task(exercise, name, int(difficulty), int(minutes), int(points), says[name])
+        Task(exercise, name, int(difficulty), int(minutes), int(points), says[name.split(".")[-1]])
         for name, difficulty, minutes, points in _TASK.findall(prose)
     ]
 
@@ -263,7 +263,8 @@ def tasks_of(root: Path, exercise: str) -> list[Task]:
 def chapter_table(root: Path) -> str:
     """The README's table of chapters, with its links as seen from a page in book/."""
     readme = (root / "README.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\|.*\|$", readme, re.M)
+    (table,) = re.findall(r"<!-- table:[^\n]*\n(.*?)\n<!-- /table -->", readme, re.S)
+    lines = [line.rsplit("|", 2)[0] + "|" for line in table.splitlines()]  # each page has its own way to Colab
     return "\n".join(re.sub(r"\]\((?=chapters/|exercises/)", "](../", line) for line in lines)
 
 
