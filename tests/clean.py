@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv" / "clean"
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "utils")  # what the wheel is made of
+_USABLE = "import ensurepip, sys; sys.exit(sys.version_info.releaselevel != 'final')"
 
 
 def newest_python(folders: list[Path], oldest: tuple[int, int]) -> Path:
@@ -28,8 +29,7 @@ def newest_python(folders: list[Path], oldest: tuple[int, int]) -> Path:
     found = [path for folder in folders if folder.is_dir() for path in folder.glob("python3.*")]
     numbered = [(int(match[1]), path) for path in found if (match := re.fullmatch(r"python3\.(\d+)", path.name))]
     for minor, path in sorted(numbered, key=lambda pair: -pair[0]):
-        works = (3, minor) >= oldest and subprocess.run([path, "-c", "import ensurepip"], capture_output=True)
-        if works and works.returncode == 0:
+        if (3, minor) >= oldest and subprocess.run([path, "-c", _USABLE], capture_output=True).returncode == 0:
             return path
     raise LookupError(f"no Python 3.{oldest[1]} or newer with the module venv")
 
