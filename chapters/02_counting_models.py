@@ -587,7 +587,7 @@ speaker_results = {}
 for label, orders in mixtures.items():
     speaker_results[label] = share_right(np.hstack([by_order[n] for n in orders]))
     print(f"{label:16} {speaker_results[label]:.1%} of {len(speaker_labels)} pieces given to the right president")
-del by_order, features, documents, pieces, speaker_pieces  # memory that the rest of the chapter does not need
+del by_order, features, documents, pieces, piece_counts, speaker_pieces  # memory that the rest of the chapter does not need
 
 
 # %% [markdown]
