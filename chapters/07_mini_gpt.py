@@ -1084,7 +1084,7 @@ print(*(f"{lr_schedule(step, 10, 2):.2f}" for step in range(11)))
 # $$p(s) = 3.4445\,s - 4.7750\,s^3 + 2.0315\,s^5, \qquad p(X) = 3.4445\,X - 4.7750\,(XX^\top)X + 2.0315\,(XX^\top)^2X$$
 #
 # The matrix $p(X)$ has the same directions as $X$, and if those had the singular values $s$, it has $p(s)$: products of matrices are enough. Do it five times (*Newton-Schulz*), and all values are near 1. By hand: the gradient is $\mathrm{diag}(4, 3)$. Its norm is $\sqrt{16 + 9} = 5$; divide, and it is $\mathrm{diag}(0.8, 0.6)$. Then
-# $p(0.8) = 2.756 - 2.445 + 0.666 = 0.977$ and $p(0.6) = 2.067 - 1.031 + 0.158 = 1.193$. One step, and 4 to 3 has become 1 to 1.2. The cell does this step, and then takes the values 1, 0.1 and 0.01 through zero to five steps, a row for each, largest first.
+# $p(0.8)$ is $2.756 - 2.445 + 0.666 = 0.977$, and $p(0.6)$ is $2.067 - 1.031 + 0.158 = 1.193$. One step, and 4 to 3 has become 1 to 1.2. The cell does this step, and then takes the values 1, 0.1 and 0.01 through zero to five steps, a row for each, largest first.
 
 # %% tags=["export"]
 def newton_schulz(matrix: torch.Tensor, num_steps: int = 5) -> torch.Tensor:

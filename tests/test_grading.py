@@ -615,5 +615,5 @@ def test_a_cluster_grades_and_does_again_what_a_lost_machine_had(school: Class) 
 
 def test_without_dask_the_option_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(CourseError, match="bow2gpt\\[cluster\\]"), cluster("tcp://127.0.0.1:1"):
+    with pytest.raises(CourseError, match=r"'\.\[cluster\]'"), cluster("tcp://127.0.0.1:1"):
         pass

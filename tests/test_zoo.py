@@ -123,6 +123,7 @@ def test_the_zoo_is_large_and_varied() -> None:
     assert min(kinds.values()) >= 20
 
 
+@pytest.mark.alone  # their limits are seconds
 @pytest.mark.parametrize("name", ZOO)
 def test_it_has_its_outcome(visited: Visited, name: str) -> None:
     animal, page = ZOO[name], visited.page(name)
